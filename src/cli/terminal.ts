@@ -1,0 +1,11 @@
+// Where a command reads its surroundings and writes its words: the process's own, or a test's.
+
+export interface Terminal {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Whether standard output is read by a person. */
+  readonly isInteractive: boolean;
+  /** Characters in a line of help. */
+  readonly columns: number;
+  write(text: string): void;
+  writeError(text: string): void;
+}

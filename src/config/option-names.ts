@@ -1,0 +1,28 @@
+// How a key of the option table is spelled as an environment variable and as a flag.
+
+export const ENVIRONMENT_PREFIX = "HOLDFAST_";
+
+/** The environment variable that names the configuration file. It is no option itself. */
+export const CONFIG_FILE_VARIABLE = "HOLDFAST_CONFIG";
+
+/** The flag that names the configuration file. */
+export const CONFIG_FILE_FLAG = "--config";
+
+/** The words of a key in lower case: `connection.idleTimeoutMs` has four. */
+export function keyWords(key: string): string[] {
+  return key
+    .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter((word) => word !== "");
+}
+
+/** `connection.idleTimeoutMs` is `HOLDFAST_CONNECTION_IDLE_TIMEOUT_MS`. */
+export function environmentName(path: string): string {
+  return ENVIRONMENT_PREFIX + keyWords(path).join("_").toUpperCase();
+}
+
+/** `connection.idleTimeoutMs` is `--connection-idle-timeout-ms`. */
+export function flagName(path: string): string {
+  return `--${keyWords(path).join("-")}`;
+}

@@ -1,0 +1,370 @@
+// One connection: its state, what it owns and how it ends. Receiving is in receive.ts, sending in
+// outbound.ts, deadlines in deadlines.ts; they work on the fields below, which belong to this folder.
+// An idle connection owns this object, a timer and its channel: nothing else.
+
+import { assert } from "../base/assert.ts";
+import { Ring } from "../base/ring.ts";
+import type { TimerId, TimerOwner } from "../base/timer-wheel.ts";
+import type { Bytes, Slab } from "../base/buffer-pool.ts";
+import type { ChannelId, TransportEnd, TransportFault } from "../transport/transport.ts";
+import { FRAME_MALFORMED, FRAME_TOO_LARGE, type FrameSink, type Unread } from "../wire/frame-reader.ts";
+import type { ServerMessageInit } from "../wire/messages.ts";
+import type { Payload } from "../wire/payload.ts";
+import { CLOSE_REASONS, type CloseCause, type CloseReason } from "./close-reason.ts";
+import type { ConnectionContext } from "./connection-context.ts";
+import { armDeadline, onDeadline } from "./deadlines.ts";
+import type { SendOutcome } from "./outbound.ts";
+import { onFrame, readLater, receive } from "./receive.ts";
+import type { Backlogged } from "./send-budget.ts";
+import type { EventFlow, SendQueue } from "./send-queue.ts";
+import {
+  eventName,
+  ILLEGAL,
+  nextState,
+  STATE,
+  STATE_EVENTS,
+  STATE_NAMES,
+  type State,
+  type StateEvent,
+} from "./state.ts";
+
+/** Why reading is paused: bits, because several reasons may hold at once. */
+export const PAUSED_BY = {
+  /** The send queue is above its high watermark. */
+  QUEUE: 1,
+  /** As many calls as allowed are under way. */
+  CALLS: 2,
+  /** It had its share of this turn. */
+  TURN: 4,
+} as const;
+
+/** Something that is done for a connection and moot once it closes. Linked, so that none costs nothing. */
+export interface Work {
+  next: Work | null;
+  prev: Work | null;
+  /** The connection is closing. */
+  abandon(): void;
+}
+
+/** What a connection remembers of its unusual moments. */
+export interface Note {
+  readonly tick: number;
+  readonly text: string;
+}
+const NOTES_MAX = 16;
+
+export interface CloseOptions {
+  /** 4000-4999 for reason "application"; otherwise the reason's own code. */
+  readonly code?: number;
+  /** Told to the client; at most 100 characters are sent. */
+  readonly text?: string;
+  readonly reconnectAfterMs?: number;
+}
+
+export class Connection implements TimerOwner, FrameSink, Backlogged {
+  readonly context: ConnectionContext;
+  readonly channel: ChannelId;
+  /** Rises by one per connection of the process. */
+  readonly serial: number;
+  state: State = STATE.INIT;
+  readonly timer: TimerId;
+  readonly openedTick: number;
+  /** Tick at which the state was entered; in IDLE, of the last heartbeat. */
+  since: number;
+  lastSeen: number;
+  /** Tick of the first byte of the frame that is incomplete; 0: none is. */
+  frameSince: number = 0;
+  framesIn: number = 0;
+  bytesIn: number = 0;
+  bytesOut: number = 0;
+  /** Queued or written, and known not to have been sent. */
+  bytesDiscarded: number = 0;
+  pausedBy: number = 0;
+  /** Calls under way. */
+  calls: number = 0;
+  /** The newest call under way; the others follow it. */
+  work: Work | null = null;
+  /** The peer will send no more. */
+  hasPeerEnded: boolean = false;
+  /** It came when the server was full, only to be told so. */
+  isTurnedAway: boolean = false;
+  /** It was active once: the application has been told of it. */
+  wasActive: boolean = false;
+  /** It was told to go away, and ends when its calls have. */
+  isDraining: boolean = false;
+  unread: Unread | null = null;
+  queue: SendQueue | null = null;
+  closeReason: CloseReason | null = null;
+  closeCause: CloseCause | null = null;
+  closeCode: number = 0;
+  notes: Ring<Note> | null = null;
+
+  // What the server knows about it; here so that it costs a field and no object.
+  labels: ReadonlyMap<string, string> | null = null;
+  clientName: string = "";
+  subscriptions: Map<string, EventFlow> | null = null;
+  /** The application's own. */
+  data: unknown = undefined;
+
+  constructor(context: ConnectionContext, channel: ChannelId, serial: number) {
+    const { wheel } = context;
+    this.context = context;
+    this.channel = channel;
+    this.serial = serial;
+    this.openedTick = wheel.nowTick;
+    this.since = wheel.nowTick;
+    this.lastSeen = wheel.nowTick;
+    this.timer = wheel.create(this);
+  }
+
+  /** Names it in logs, Welcome and the registry; unique in this process. */
+  get id(): string {
+    return `${this.serial.toString(36)}-${this.channel.toString(36)}`;
+  }
+
+  get stateName(): string {
+    return STATE_NAMES[this.state]!;
+  }
+
+  get remoteAddress(): string {
+    return this.context.transport.remoteAddress(this.channel);
+  }
+
+  get ageMs(): number {
+    return (this.context.wheel.nowTick - this.openedTick) * this.context.wheel.tickMs;
+  }
+
+  get backlogBytes(): number {
+    return this.queue === null ? 0 : this.queue.totalBytes;
+  }
+
+  get isOpen(): boolean {
+    return this.state === STATE.ACTIVE || this.state === STATE.IDLE;
+  }
+
+  /** The one way to change state. An illegal move is a broken invariant. */
+  move(event: StateEvent): void {
+    const next = nextState(this.state, event);
+    if (next === ILLEGAL) {
+      this.context.counters.illegalTransitions++;
+      this.context.handler.onIllegalTransition(this, eventName(event));
+      assert(false, `connection ${this.id}: ${eventName(event)} in state ${this.stateName}`);
+    }
+    const { stateCounts } = this.context;
+    if (this.state !== STATE.INIT) stateCounts[this.state]!--;
+    if (next !== STATE.CLOSED) stateCounts[next]!++;
+    this.state = next;
+    this.since = this.context.wheel.nowTick;
+  }
+
+  /** The transport has a channel for it. */
+  open(): void {
+    this.move(STATE_EVENTS.open);
+    this.move(STATE_EVENTS.ready);
+    if (this.context.raw !== null && !this.isTurnedAway) {
+      this.move(STATE_EVENTS.welcome);
+      this.context.handler.onRawOpen(this);
+      this.#tellRaw("onOpen");
+    }
+    if (this.state < STATE.CLOSING) armDeadline(this);
+  }
+
+  /** Answers a valid Hello: from here on messages are taken. */
+  welcome(message: ServerMessageInit): void {
+    this.move(STATE_EVENTS.welcome);
+    this.context.outbound.message(this, message);
+    armDeadline(this);
+  }
+
+  receive(bytes: Bytes, start: number, end: number): void {
+    receive(this, bytes, start, end);
+  }
+
+  onFrame(bytes: Bytes, start: number, end: number): boolean {
+    return onFrame(this, bytes, start, end);
+  }
+
+  onDeadline(_timer: TimerId, nowTick: number): void {
+    onDeadline(this, nowTick);
+  }
+
+  writeCorked(slab: Slab, end: number): void {
+    this.context.outbound.writeCorked(this, slab, end);
+  }
+
+  shed(): void {
+    this.close("slow_consumer", "budget");
+  }
+
+  /** A push on no subscription: `Event` with offset 0. */
+  send(topic: string, payload: Uint8Array | string | Payload): SendOutcome {
+    return this.context.outbound.push(this, topic, payload);
+  }
+
+  /** One frame of a raw listener. */
+  sendFrame(body: Uint8Array | string | Payload): SendOutcome {
+    return this.context.outbound.raw(this, body);
+  }
+
+  answer(message: ServerMessageInit): void {
+    this.context.outbound.message(this, message);
+  }
+
+  callBegan(): void {
+    this.calls++;
+    if (this.calls >= this.context.limits.callsMax) this.pause(PAUSED_BY.CALLS);
+  }
+
+  callEnded(): void {
+    this.calls--;
+    if (this.state >= STATE.CLOSING) return;
+    if ((this.pausedBy & PAUSED_BY.CALLS) !== 0) this.unpause(PAUSED_BY.CALLS);
+    if (this.calls === 0 && this.isDraining) this.close("shutdown", "draining");
+    else if (this.hasPeerEnded) this.finishAfterEnd();
+  }
+
+  /** The node stops: the client is told now, and the connection ends once its calls are answered. */
+  drain(reconnectAfterMs: number): void {
+    if (!this.isOpen || this.calls === 0) {
+      this.close("shutdown", "draining", { reconnectAfterMs });
+    } else if (!this.isDraining) {
+      this.isDraining = true;
+      if (this.context.raw === null) this.context.outbound.goAway(this, "shutdown", { reconnectAfterMs });
+    }
+  }
+
+  pause(reason: number): void {
+    if (this.pausedBy === 0) {
+      this.context.counters.readPauses++;
+      this.context.transport.pause(this.channel);
+    }
+    this.pausedBy |= reason;
+  }
+
+  unpause(reason: number): void {
+    if ((this.pausedBy & reason) === 0) return;
+    this.pausedBy &= ~reason;
+    if (this.pausedBy !== 0) return;
+    this.pausedBy = PAUSED_BY.TURN;
+    readLater(this);
+  }
+
+  note(text: string): void {
+    this.notes ??= new Ring<Note>(NOTES_MAX);
+    this.notes.push({ tick: this.context.wheel.nowTick, text });
+    this.context.handler.onNote(this, text);
+  }
+
+  fault(fault: TransportFault): void {
+    this.close("protocol_error", fault);
+  }
+
+  /** A frame could not be found in what was received. */
+  frameFault(fault: number, bytes: Bytes, start: number): void {
+    if (fault === FRAME_TOO_LARGE) {
+      const isForeign = this.framesIn === 0 && isOtherProtocol(bytes, start);
+      this.close("frame_too_large", isForeign ? "wrong_protocol" : "frame_too_large");
+    } else if (fault === FRAME_MALFORMED) {
+      this.close("protocol_error", "malformed_frame");
+    } else {
+      this.close("internal_error", "framing_broken");
+    }
+  }
+
+  /** The peer half-closed: what it asked for is still answered. */
+  peerEnded(): void {
+    if (this.state >= STATE.CLOSING) return;
+    this.hasPeerEnded = true;
+    this.finishAfterEnd();
+  }
+
+  finishAfterEnd(): void {
+    if (this.calls > 0 || this.pausedBy !== 0 || this.state >= STATE.CLOSING) return;
+    if (this.unread !== null) this.close("protocol_error", "truncated_frame");
+    else this.close("normal", "peer_closed");
+  }
+
+  /**
+   * Begins to end it: GoAway, the queue, then FIN. What arrives from now on is thrown away.
+   * Does nothing where it is closing already: the first reason counts.
+   */
+  close(reason: CloseReason, cause: CloseCause, options: CloseOptions = {}): void {
+    if (this.state >= STATE.CLOSING || this.state === STATE.INIT) return;
+    const { outbound, handler, limits, wheel } = this.context;
+    this.closeReason = reason;
+    this.closeCause = cause;
+    this.closeCode = options.code ?? CLOSE_REASONS[reason].code;
+    const wasWelcome = this.isOpen;
+    this.move(STATE_EVENTS.close);
+    this.dropUnread();
+    this.note(`closing: ${reason} (${cause})`);
+    handler.onClosing(this, reason, cause);
+    if (reason === "slow_consumer") outbound.discardQueue(this);
+    if (this.context.raw === null && !this.isDraining) outbound.goAway(this, reason, options);
+    // A peer that was never welcome does not keep a file for long after it was told so.
+    if (!wasWelcome) this.since -= Math.max(0, limits.closeTicks - wheel.ticks(LINGER_MS));
+    armDeadline(this);
+    outbound.finish(this);
+  }
+
+  /** The transport let go; the channel means nothing any more. */
+  closed(end: TransportEnd): void {
+    if (this.closeReason === null) this.#closedByPeer(end);
+    this.move(STATE_EVENTS.closed);
+    this.dropUnread();
+    const discarded = this.context.outbound.release(this);
+    this.context.wheel.destroy(this.timer);
+    assert(this.unread === null && this.queue === null, "a closed connection owns nothing");
+    this.#tellRaw("onClose");
+    this.context.handler.onClosed(this, discarded);
+  }
+
+  dropUnread(): void {
+    this.unread?.release();
+    this.unread = null;
+    this.frameSince = 0;
+  }
+
+  /** What an application's handler throws costs this connection and no other. */
+  rawFailed(error: unknown): void {
+    this.context.handler.onRawError(this, error);
+    this.close("internal_error", "handler_error");
+  }
+
+  #tellRaw(event: "onOpen" | "onClose"): void {
+    try {
+      this.context.raw?.[event]?.(this);
+    } catch (error) {
+      this.rawFailed(error);
+    }
+  }
+
+  #closedByPeer(end: TransportEnd): void {
+    const { handler } = this.context;
+    if (end === "malformed") this.#ended("protocol_error", "malformed_websocket");
+    else if (end === "reset") this.#ended("connection_lost", "peer_reset");
+    else if (this.unread !== null) this.#ended("protocol_error", "truncated_frame");
+    else this.#ended("normal", "peer_closed");
+    handler.onClosing(this, this.closeReason!, this.closeCause!);
+  }
+
+  #ended(reason: CloseReason, cause: CloseCause): void {
+    this.closeReason = reason;
+    this.closeCause = cause;
+    this.closeCode = CLOSE_REASONS[reason].code;
+  }
+}
+
+/** How long a peer may take to read why it was turned away. */
+const LINGER_MS = 1_000;
+
+/** First words of HTTP requests and answers and of TLS: 4 bytes that no honest length begins with. */
+const FOREIGN = ["GET ", "POST", "PUT ", "HEAD", "OPTI", "DELE", "PATC", "CONN", "HTTP", "PRI ", "SSH-"];
+
+function isOtherProtocol(bytes: Bytes, start: number): boolean {
+  if (bytes[start] === 0x16 && bytes[start + 1] === 0x03) return true;
+  let word = "";
+  for (let index = 0; index < 4; index++) word += String.fromCharCode(bytes[start + index] ?? 0);
+  return FOREIGN.includes(word);
+}
+

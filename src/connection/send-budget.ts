@@ -1,0 +1,62 @@
+// What all send queues of a process may hold together. Above it the largest queues are shed first.
+
+import { assert } from "../base/assert.ts";
+
+/** A connection that has something queued. */
+export interface Backlogged {
+  readonly backlogBytes: number;
+  /** It ends, and its queue with it. */
+  shed(): void;
+}
+
+/** Shedding goes on down to this share of the limit, so that it is not done for every frame. */
+const SHED_TO = 0.9;
+
+export class SendBudget {
+  /** Bytes that may be queued in the process. */
+  readonly bytesMax: number;
+  #bytes: number = 0;
+  readonly #backlogged: Set<Backlogged> = new Set();
+
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Every connection with a queue, in no order. */
+  get backlogged(): ReadonlySet<Backlogged> {
+    return this.#backlogged;
+  }
+
+  join(member: Backlogged): void {
+    this.#backlogged.add(member);
+  }
+
+  leave(member: Backlogged): void {
+    this.#backlogged.delete(member);
+  }
+
+  change(bytes: number): void {
+    this.#bytes += bytes;
+    assert(this.#bytes >= 0, "the budget never owes");
+  }
+
+  get isExceeded(): boolean {
+    return this.#bytes > this.bytesMax;
+  }
+
+  /** Sheds the largest queues until the budget is kept. @returns how many were shed. */
+  shedWorst(): number {
+    const worstFirst = [...this.#backlogged].sort((a, b) => b.backlogBytes - a.backlogBytes);
+    let count = 0;
+    for (const member of worstFirst) {
+      if (this.#bytes <= this.bytesMax * SHED_TO) break;
+      member.shed();
+      count++;
+    }
+    return count;
+  }
+}

@@ -1,0 +1,78 @@
+// How many connections there may be. Two limits: up to `connectionsMax` they are served, beyond it they
+// are told to come back later; and accepting stops while the process still has files, because running
+// out of them ends in a spinning accept loop or in silent losses, depending on the library.
+
+import { assert } from "../base/assert.ts";
+
+/** Files kept for everything that is no connection: logs, admin requests, DNS. */
+export const FILES_RESERVED = 64;
+/** Accepting resumes below this share of the limit, so that it does not flap. */
+const RESUME_SHARE = 0.98;
+
+export class Admission {
+  /** Connections that are served at once. */
+  readonly connectionsMax: number;
+  /** Files that connections may use, those on their way out included; Infinity where unknown. */
+  readonly filesMax: number;
+  /** Connections that are served. */
+  served: number = 0;
+  /** Connections that were told to come back and have not gone yet. */
+  turnedAway: number = 0;
+  #isAccepting: boolean = true;
+  readonly #pendingFiles: () => number;
+  readonly #setAccepting: (accepting: boolean) => void;
+
+  /**
+   * @param pendingFiles files of sockets that are not connections yet.
+   * @param setAccepting closes or opens the listening sockets.
+   */
+  constructor(
+    connectionsMax: number,
+    filesMax: number,
+    pendingFiles: () => number,
+    setAccepting: (accepting: boolean) => void,
+  ) {
+    assert(connectionsMax >= 1, "a server serves somebody");
+    this.connectionsMax = connectionsMax;
+    this.filesMax = filesMax;
+    this.#pendingFiles = pendingFiles;
+    this.#setAccepting = setAccepting;
+  }
+
+  get isAccepting(): boolean {
+    return this.#isAccepting;
+  }
+
+  get isFull(): boolean {
+    return this.served >= this.connectionsMax;
+  }
+
+  /** Before anything is allocated: is there a file to spare? */
+  admit(): boolean {
+    const files = this.#files();
+    if (files >= this.filesMax - 1 && this.#isAccepting) {
+      this.#isAccepting = false;
+      this.#setAccepting(false);
+    }
+    return files < this.filesMax;
+  }
+
+  /** A connection has ended. */
+  left(wasServed: boolean): void {
+    if (wasServed) this.served--;
+    else this.turnedAway--;
+    assert(this.served >= 0 && this.turnedAway >= 0, "as many leave as came");
+    this.reconsider();
+  }
+
+  /** Accepts again where there is room again. */
+  reconsider(): void {
+    if (this.#isAccepting || this.#files() > this.filesMax * RESUME_SHARE) return;
+    this.#isAccepting = true;
+    this.#setAccepting(true);
+  }
+
+  #files(): number {
+    return this.served + this.turnedAway + this.#pendingFiles();
+  }
+}

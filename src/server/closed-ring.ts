@@ -1,0 +1,67 @@
+// The last connections that closed, with what was known of them: the first place to look at when
+// clients complain that they were cut off.
+
+import type { Clock } from "../base/clock.ts";
+import { Ring } from "../base/ring.ts";
+import type { CloseCause, CloseReason } from "../connection/close-reason.ts";
+import type { Connection } from "../connection/connection.ts";
+
+export interface ClosedConnection {
+  readonly id: string;
+  /** Milliseconds since the epoch. */
+  readonly closedAt: number;
+  readonly reason: CloseReason;
+  readonly cause: CloseCause;
+  readonly code: number;
+  readonly client: string;
+  readonly ageMs: number;
+  readonly framesIn: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Queued and never sent. */
+  readonly bytesDiscarded: number;
+  readonly notes: readonly { readonly msBefore: number; readonly text: string }[];
+}
+
+export class ClosedRing {
+  readonly #ring: Ring<ClosedConnection>;
+  readonly #clock: Clock;
+
+  constructor(capacity: number, clock: Clock) {
+    this.#ring = new Ring(capacity);
+    this.#clock = clock;
+  }
+
+  push(connection: Connection): void {
+    this.#ring.push({
+      id: connection.id,
+      closedAt: this.#clock.wall(),
+      reason: connection.closeReason!,
+      cause: connection.closeCause!,
+      code: connection.closeCode,
+      client: connection.clientName,
+      ageMs: connection.ageMs,
+      framesIn: connection.framesIn,
+      bytesIn: connection.bytesIn,
+      bytesOut: connection.bytesOut,
+      bytesDiscarded: connection.bytesDiscarded,
+      notes: notesOf(connection),
+    });
+  }
+
+  /** Newest first. */
+  list(): ClosedConnection[] {
+    return this.#ring.toArray().reverse();
+  }
+
+  byId(id: string): ClosedConnection | null {
+    return this.list().find((closed) => closed.id === id) ?? null;
+  }
+}
+
+/** A connection's notes, by how long ago they were. */
+export function notesOf(connection: Connection): { msBefore: number; text: string }[] {
+  const { wheel } = connection.context;
+  const notes = connection.notes?.toArray() ?? [];
+  return notes.map(({ tick, text }) => ({ msBefore: (wheel.nowTick - tick) * wheel.tickMs, text }));
+}

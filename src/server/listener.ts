@@ -1,0 +1,134 @@
+// One listener: a transport, a framing, and the connections that came through it.
+
+import type { TransportAddress, TransportEnd, TransportFault } from "../transport/transport.ts";
+import type { ChannelId, Transport, TransportHandler } from "../transport/transport.ts";
+import type { Bytes } from "../base/buffer-pool.ts";
+import { Connection } from "../connection/connection.ts";
+import type {
+  ConnectionContext,
+  ConnectionHandler,
+  ConnectionLimits,
+  ProcessContext,
+  RawHandler,
+} from "../connection/connection-context.ts";
+import { STATE } from "../connection/state.ts";
+import { FrameWriter } from "../wire/frame-writer.ts";
+import type { Framing } from "../wire/framing.ts";
+import type { Admission } from "./admission.ts";
+
+/** What a listener asks of the server. */
+export interface ListenerOwner extends ConnectionHandler {
+  readonly admission: Admission;
+  nextSerial(): number;
+  /** Milliseconds after which a refused client may come back, jittered. */
+  retryAfterMs(): number;
+  /** Accepting failed; `listener` names where. */
+  onAcceptError(listener: string, code: string): void;
+}
+
+export interface ListenerOptions {
+  /** For logs and metrics. */
+  readonly name: string;
+  readonly framing: Framing;
+  /** Null: the session protocol is spoken. */
+  readonly raw: RawHandler | null;
+  readonly limits: ConnectionLimits;
+}
+
+export class Listener implements TransportHandler {
+  readonly name: string;
+  readonly transport: Transport;
+  readonly context: ConnectionContext;
+  address: TransportAddress | null = null;
+  readonly #owner: ListenerOwner;
+  readonly #connections: (Connection | null)[] = [];
+
+  constructor(
+    options: ListenerOptions,
+    shared: ProcessContext,
+    owner: ListenerOwner,
+    transportFor: (handler: TransportHandler) => Transport,
+  ) {
+    this.name = options.name;
+    this.#owner = owner;
+    this.transport = transportFor(this);
+    this.context = {
+      ...shared,
+      transport: this.transport,
+      framing: options.framing,
+      writer: new FrameWriter(options.framing),
+      limits: options.limits,
+      handler: owner,
+      raw: options.raw,
+      stateCounts: new Int32Array(Object.keys(STATE).length),
+    };
+  }
+
+  async listen(): Promise<TransportAddress> {
+    this.address = await this.transport.listen();
+    return this.address;
+  }
+
+  /** The connection on a channel, or null. */
+  connection(channel: ChannelId): Connection | null {
+    return this.#connections[channel] ?? null;
+  }
+
+  *connections(): Generator<Connection> {
+    for (const connection of this.#connections) if (connection !== null) yield connection;
+  }
+
+  admit(): boolean {
+    if (this.#owner.admission.admit()) return true;
+    this.context.counters.notAdmitted++;
+    return false;
+  }
+
+  onOpen(channel: ChannelId): void {
+    const { admission } = this.#owner;
+    const connection = new Connection(this.context, channel, this.#owner.nextSerial());
+    this.#connections[channel] = connection;
+    this.context.counters.opened++;
+    if (admission.isFull) {
+      admission.turnedAway++;
+      connection.isTurnedAway = true;
+      this.context.counters.refused++;
+    } else {
+      admission.served++;
+    }
+    connection.open();
+    if (connection.isTurnedAway) {
+      connection.close("overloaded", "admission", { reconnectAfterMs: this.#owner.retryAfterMs() });
+    }
+  }
+
+  onChunk(channel: ChannelId, bytes: Bytes, start: number, end: number): void {
+    this.#connections[channel]?.receive(bytes, start, end);
+  }
+
+  onDrain(channel: ChannelId): void {
+    const connection = this.#connections[channel];
+    if (connection != null) this.context.outbound.drained(connection);
+  }
+
+  onEnd(channel: ChannelId): void {
+    this.#connections[channel]?.peerEnded();
+  }
+
+  onFault(channel: ChannelId, fault: TransportFault): void {
+    this.#connections[channel]?.fault(fault);
+  }
+
+  onClose(channel: ChannelId, end: TransportEnd): void {
+    const connection = this.#connections[channel];
+    if (connection == null) return;
+    this.#connections[channel] = null;
+    this.#owner.admission.left(!connection.isTurnedAway);
+    connection.closed(end);
+  }
+
+  onAcceptError(code: string): void {
+    this.context.counters.acceptErrors++;
+    this.#owner.onAcceptError(this.name, code);
+  }
+}

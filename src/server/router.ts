@@ -1,0 +1,282 @@
+// Calls: methods by name, exact or by prefix; deadlines, cancellation and answers.
+
+import { HoldfastError } from "../base/errors.ts";
+import type { TimerId, TimerOwner, TimerWheel } from "../base/timer-wheel.ts";
+import type { Bytes } from "../base/buffer-pool.ts";
+import type { Connection, Work } from "../connection/connection.ts";
+import { type Call, STATUS, type Status } from "../wire/messages.ts";
+import { Payload, type PayloadScope } from "../wire/payload.ts";
+
+/** What a handler may give back: the Result's payload. Nothing is an empty payload. */
+export type CallAnswer = Payload | Uint8Array | string | undefined | void;
+export type CallHandler = (call: CallContext) => CallAnswer | Promise<CallAnswer>;
+
+/** Thrown by a handler to answer with this Failure. Anything else thrown is INTERNAL, and logged. */
+export class StatusError extends Error {
+  override readonly name: string = "StatusError";
+  readonly status: Status;
+  readonly retryable: boolean;
+  readonly retryAfterMs: number;
+
+  /** @param reason told to the client. */
+  constructor(
+    status: Status,
+    reason: string,
+    options: { retryable?: boolean; retryAfterMs?: number } = {},
+  ) {
+    super(reason);
+    this.status = status;
+    this.retryable = options.retryable ?? status === STATUS.UNAVAILABLE;
+    this.retryAfterMs = options.retryAfterMs ?? 0;
+  }
+}
+
+/** One call, in the hands of its handler. */
+export class CallContext {
+  readonly connection: Connection;
+  readonly method: string;
+  /** Valid until the handler returns or awaits: see {@link Payload}. */
+  readonly payload: Payload;
+  /** What was agreed on with the client, in milliseconds; 0: no deadline. */
+  readonly timeoutMs: number;
+  readonly #message: Call;
+  #abort: AbortController | null = null;
+  #aborted: Error | null = null;
+
+  constructor(connection: Connection, message: Call, payload: Payload, timeoutMs: number) {
+    this.connection = connection;
+    this.method = message.method;
+    this.payload = payload;
+    this.timeoutMs = timeoutMs;
+    this.#message = message;
+  }
+
+  /** The call's metadata, as the client sent it. */
+  get metadata(): ReadonlyMap<string, string> {
+    return new Map(Object.entries(this.#message.metadata));
+  }
+
+  /** Fires when the deadline passes and when the connection closes. Made when it is first asked for. */
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#aborted !== null) this.#abort.abort(this.#aborted);
+    return this.#abort.signal;
+  }
+
+  /** Called by the router. */
+  abort(reason: Error): void {
+    this.#aborted = reason;
+    this.#abort?.abort(reason);
+  }
+}
+
+export interface RouterOptions {
+  readonly timeoutMs: number;
+  readonly timeoutMsMax: number;
+  /** Milliseconds and outcome of every call that was answered; "ok" or a status name. */
+  readonly onAnswered: (elapsedMs: number, status: Status | 0) => void;
+  readonly onHandlerError: (connection: Connection, method: string, error: unknown) => void;
+}
+
+export class Router {
+  readonly #options: RouterOptions;
+  readonly #wheel: TimerWheel;
+  readonly #scope: PayloadScope;
+  readonly #now: () => number;
+  readonly #exact: Map<string, CallHandler> = new Map();
+  /** Longest first, so that the first that fits is the one that counts. */
+  readonly #prefixes: { readonly prefix: string; readonly handler: CallHandler }[] = [];
+
+  constructor(options: RouterOptions, wheel: TimerWheel, scope: PayloadScope, now: () => number) {
+    this.#options = options;
+    this.#wheel = wheel;
+    this.#scope = scope;
+    this.#now = now;
+  }
+
+  /**
+   * @param name a method's name, or a prefix with `*` at its end ("orders.*").
+   * Throws HOLDFAST_METHOD_INVALID where the name is empty or taken or no function is given.
+   */
+  add(name: string, handler: CallHandler): void {
+    const bad = (what: string): never => {
+      throw new HoldfastError("HOLDFAST_METHOD_INVALID", `method "${name}": ${what}`);
+    };
+    if (typeof handler !== "function") bad("the handler is no function");
+    if (name === "") bad("a name is not empty");
+    if (!name.endsWith("*")) {
+      if (name.includes("*")) bad("a * stands only at the end");
+      if (this.#exact.has(name)) bad("the name is taken");
+      this.#exact.set(name, handler);
+      return;
+    }
+    const prefix = name.slice(0, -1);
+    if (prefix.includes("*")) bad("a * stands only at the end");
+    if (this.#prefixes.some((other) => other.prefix === prefix)) bad("the name is taken");
+    this.#prefixes.push({ prefix, handler });
+    this.#prefixes.sort((a, b) => b.prefix.length - a.prefix.length);
+  }
+
+  find(method: string): CallHandler | null {
+    const exact = this.#exact.get(method);
+    if (exact !== undefined) return exact;
+    for (const { prefix, handler } of this.#prefixes) if (method.startsWith(prefix)) return handler;
+    return null;
+  }
+
+  call(connection: Connection, id: number, message: Call): void {
+    const handler = this.find(message.method);
+    if (handler === null) {
+      fail(connection, id, STATUS.UNIMPLEMENTED, `no such method: ${message.method.slice(0, 100)}`);
+      this.#options.onAnswered(0, STATUS.UNIMPLEMENTED);
+      return;
+    }
+    const payload =
+      message.payload instanceof Payload ? message.payload : Payload.empty(this.#scope);
+    const context = new CallContext(connection, message, payload, this.#timeout(message));
+    const startedMs = this.#now();
+    let answer: CallAnswer | Promise<CallAnswer>;
+    try {
+      answer = handler(context);
+    } catch (error) {
+      this.#failed(context, id, error, startedMs);
+      return;
+    }
+    if (answer instanceof Promise) this.#await(context, id, answer, startedMs);
+    else this.#answer(context, id, answer, startedMs);
+  }
+
+  #timeout(message: Call): number {
+    const { timeoutMs, timeoutMsMax } = this.#options;
+    return message.timeoutMs === 0 ? timeoutMs : Math.min(message.timeoutMs, timeoutMsMax);
+  }
+
+  #await(
+    context: CallContext,
+    id: number,
+    answer: Promise<CallAnswer>,
+    startedMs: number,
+  ): void {
+    const pending = new PendingCall(this.#wheel, context, () => {
+      fail(context.connection, id, STATUS.DEADLINE_EXCEEDED, "the deadline passed");
+      this.#options.onAnswered(this.#now() - startedMs, STATUS.DEADLINE_EXCEEDED);
+    });
+    answer.then(
+      (value) => {
+        if (!pending.finish()) return;
+        this.#answer(context, id, value, startedMs);
+        context.connection.callEnded();
+      },
+      (error: unknown) => {
+        if (!pending.finish()) return;
+        this.#failed(context, id, error, startedMs);
+        context.connection.callEnded();
+      },
+    );
+  }
+
+  #answer(context: CallContext, id: number, value: CallAnswer, startedMs: number): void {
+    const { connection } = context;
+    let bytes: Payload | Bytes;
+    if (value === undefined) bytes = NOTHING;
+    else bytes = typeof value === "string" ? encoder.encode(value) : value;
+    if (!(bytes instanceof Payload) && !(bytes instanceof Uint8Array)) {
+      this.#failed(context, id, new TypeError("a handler gives bytes, text or nothing"), startedMs);
+      return;
+    }
+    if (bytes.length > ANSWER_BYTES_MAX) {
+      const reason = `the answer has ${bytes.length} bytes, more than a frame may carry`;
+      fail(connection, id, STATUS.RESOURCE_EXHAUSTED, reason);
+      this.#options.onAnswered(this.#now() - startedMs, STATUS.RESOURCE_EXHAUSTED);
+      return;
+    }
+    try {
+      if (id !== 0) connection.context.outbound.result(connection, id, bytes);
+    } catch (error) {
+      // A payload that is given back after an await has expired.
+      this.#failed(context, id, error, startedMs);
+      return;
+    }
+    this.#options.onAnswered(this.#now() - startedMs, 0);
+  }
+
+  #failed(context: CallContext, id: number, error: unknown, startedMs: number): void {
+    const { connection } = context;
+    if (error instanceof StatusError) {
+      fail(connection, id, error.status, error.message, error.retryable, error.retryAfterMs);
+      this.#options.onAnswered(this.#now() - startedMs, error.status);
+      return;
+    }
+    this.#options.onHandlerError(connection, context.method, error);
+    fail(connection, id, STATUS.INTERNAL, "the handler failed");
+    this.#options.onAnswered(this.#now() - startedMs, STATUS.INTERNAL);
+  }
+}
+
+/** What an answer may carry: the most that a frame may be configured to. */
+const ANSWER_BYTES_MAX = 1_048_576;
+const NOTHING: Bytes = new Uint8Array(0);
+const encoder = new TextEncoder();
+
+/** A call whose handler has not answered yet. Lives until it answers, its deadline, or the close. */
+class PendingCall implements TimerOwner, Work {
+  next: Work | null = null;
+  prev: Work | null = null;
+  readonly #wheel: TimerWheel;
+  readonly #context: CallContext;
+  readonly #onExpired: () => void;
+  #timer: TimerId | null = null;
+  #isOver: boolean = false;
+
+  constructor(wheel: TimerWheel, context: CallContext, onExpired: () => void) {
+    this.#wheel = wheel;
+    this.#context = context;
+    this.#onExpired = onExpired;
+    const { connection } = context;
+    this.next = connection.work;
+    if (this.next !== null) this.next.prev = this;
+    connection.work = this;
+    connection.callBegan();
+    if (context.timeoutMs === 0) return;
+    this.#timer = wheel.create(this);
+    wheel.arm(this.#timer, wheel.nowTick + wheel.ticks(context.timeoutMs));
+  }
+
+  onDeadline(): void {
+    if (!this.finish()) return;
+    this.#context.abort(new HoldfastError("HOLDFAST_CALL_TIMEOUT", "the call's deadline passed"));
+    this.#onExpired();
+    this.#context.connection.callEnded();
+  }
+
+  abandon(): void {
+    if (!this.finish()) return;
+    this.#context.abort(new HoldfastError("HOLDFAST_DISCONNECTED", "the connection has closed"));
+    this.#context.connection.calls--;
+  }
+
+  /** @returns false where it was over already: an answer that comes too late is not sent. */
+  finish(): boolean {
+    if (this.#isOver) return false;
+    this.#isOver = true;
+    if (this.#timer !== null) this.#wheel.destroy(this.#timer);
+    const { connection } = this.#context;
+    if (this.prev === null) connection.work = this.next;
+    else this.prev.next = this.next;
+    if (this.next !== null) this.next.prev = this.prev;
+    return true;
+  }
+}
+
+/** Answers with a Failure; a message with id 0 is not answered. */
+export function fail(
+  connection: Connection,
+  id: number,
+  code: Status,
+  reason: string,
+  retryable: boolean = false,
+  retryAfterMs: number = 0,
+): void {
+  if (id === 0) return;
+  connection.answer({ id, failure: { code, reason, retryable, retryAfterMs } });
+}

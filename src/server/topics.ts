@@ -1,0 +1,253 @@
+// Publish and subscribe. An event is encoded once per framing and goes to every subscriber of its topic
+// in publish order. A topic exists while somebody subscribes to it: its offsets begin anew when it
+// comes to life again. Large topics are served in slices, so that one publish cannot hold up the loop.
+
+import { assert } from "../base/assert.ts";
+import type { BufferPool, Bytes } from "../base/buffer-pool.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Connection } from "../connection/connection.ts";
+import type { SharedFrame } from "../connection/outbound.ts";
+import type { EventFlow, QueueEntry, SlowConsumerPolicy } from "../connection/send-queue.ts";
+import type { FrameWriter } from "../wire/frame-writer.ts";
+import type { Framing } from "../wire/framing.ts";
+import type { Payload } from "../wire/payload.ts";
+
+/** Subscribers that are served in one turn. */
+export const FANOUT_SLICE = 1_000;
+
+export interface TopicLimits {
+  /** Topics that one connection may subscribe to. */
+  readonly perConnectionMax: number;
+  /** Length of a name in UTF-8. */
+  readonly nameBytesMax: number;
+  /** Topics that may exist at once. */
+  readonly topicsMax: number;
+  /** Events of one topic that may wait for their fan-out. */
+  readonly backlogEventsMax: number;
+}
+
+class Subscription implements EventFlow {
+  readonly connection: Connection;
+  readonly topic: Topic;
+  readonly policy: SlowConsumerPolicy;
+  /** Offset of the last event before it joined: only later ones are meant for it. */
+  readonly joinedAt: number;
+  missed: number = 0;
+  first: QueueEntry | null = null;
+  last: QueueEntry | null = null;
+
+  constructor(connection: Connection, topic: Topic, policy: SlowConsumerPolicy) {
+    this.connection = connection;
+    this.topic = topic;
+    this.policy = policy;
+    this.joinedAt = topic.offset;
+  }
+
+  get topicName(): string {
+    return this.topic.name;
+  }
+}
+
+/** An event on its way to its subscribers, in every framing that they use. */
+interface Fanout {
+  readonly offset: number;
+  readonly frames: ReadonlyMap<Framing, SharedFrame>;
+}
+
+class Topic {
+  readonly name: string;
+  /** Of the newest event. */
+  offset: number = 0;
+  readonly subscribers: Set<Subscription> = new Set();
+  /** Events that wait; the first may be half way through its subscribers. */
+  readonly backlog: Fanout[] = [];
+  position: Iterator<Subscription> | null = null;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+export type SubscribeOutcome = "subscribed" | "too_many_of_connection" | "too_many_topics";
+export type PublishOutcome = "published" | "busy";
+
+export class Topics {
+  readonly #limits: TopicLimits;
+  readonly #pool: BufferPool;
+  readonly #clock: Clock;
+  readonly #policyFor: (topic: string) => SlowConsumerPolicy | null;
+  /** One writer per framing that listeners with sessions use. */
+  readonly #writers: readonly FrameWriter[];
+  readonly #topics: Map<string, Topic> = new Map();
+  readonly #busy: Topic[] = [];
+  #isScheduled: boolean = false;
+  #subscriptions: number = 0;
+  /** Events published since the start. */
+  published: number = 0;
+  /** Events handed to subscribers' connections since the start. */
+  delivered: number = 0;
+
+  constructor(
+    limits: TopicLimits,
+    pool: BufferPool,
+    clock: Clock,
+    writers: readonly FrameWriter[],
+    policyFor: (topic: string) => SlowConsumerPolicy | null,
+  ) {
+    this.#limits = limits;
+    this.#pool = pool;
+    this.#clock = clock;
+    this.#writers = writers;
+    this.#policyFor = policyFor;
+  }
+
+  get count(): number {
+    return this.#topics.size;
+  }
+
+  get subscriptionCount(): number {
+    return this.#subscriptions;
+  }
+
+  /** Events that wait for their turn. */
+  get backlogCount(): number {
+    return this.#busy.reduce((sum, topic) => sum + topic.backlog.length, 0);
+  }
+
+  subscribersOf(name: string): number {
+    return this.#topics.get(name)?.subscribers.size ?? 0;
+  }
+
+  isNameValid(name: string): boolean {
+    if (name === "" || name.length > this.#limits.nameBytesMax) return false;
+    // A UTF-16 unit takes at most three bytes.
+    if (name.length * 3 <= this.#limits.nameBytesMax) return true;
+    return Buffer.byteLength(name) <= this.#limits.nameBytesMax;
+  }
+
+  /** Subscribing twice is the same as once. */
+  subscribe(connection: Connection, name: string): SubscribeOutcome {
+    const own = connection.subscriptions;
+    if (own?.has(name) === true) return "subscribed";
+    if ((own?.size ?? 0) >= this.#limits.perConnectionMax) return "too_many_of_connection";
+    let topic = this.#topics.get(name);
+    if (topic === undefined) {
+      if (this.#topics.size >= this.#limits.topicsMax) return "too_many_topics";
+      topic = new Topic(name);
+      this.#topics.set(name, topic);
+    }
+    const policy = this.#policyFor(name) ?? connection.context.limits.policy;
+    const subscription = new Subscription(connection, topic, policy);
+    topic.subscribers.add(subscription);
+    connection.subscriptions ??= new Map();
+    connection.subscriptions.set(name, subscription);
+    this.#subscriptions++;
+    return "subscribed";
+  }
+
+  /** Unsubscribing from what one is not subscribed to does nothing. */
+  unsubscribe(connection: Connection, name: string): void {
+    const subscription = connection.subscriptions?.get(name) as Subscription | undefined;
+    if (subscription === undefined) return;
+    connection.subscriptions!.delete(name);
+    if (connection.subscriptions!.size === 0) connection.subscriptions = null;
+    this.#leave(subscription);
+  }
+
+  unsubscribeAll(connection: Connection): void {
+    const { subscriptions } = connection;
+    if (subscriptions === null) return;
+    connection.subscriptions = null;
+    for (const subscription of subscriptions.values()) this.#leave(subscription as Subscription);
+  }
+
+  /** Takes the event: it has been, or will be, handed to everybody who is subscribed now. */
+  publish(name: string, payload: Payload | Bytes): PublishOutcome {
+    const topic = this.#topics.get(name);
+    if (topic === undefined) {
+      this.published++;
+      return "published";
+    }
+    if (topic.backlog.length >= this.#limits.backlogEventsMax) return "busy";
+    this.published++;
+    topic.offset++;
+    const fanout = { offset: topic.offset, frames: this.#encode(topic, payload) };
+    if (topic.backlog.length === 0 && topic.subscribers.size <= FANOUT_SLICE) {
+      for (const subscription of topic.subscribers) this.#deliver(subscription, fanout);
+      releaseFrames(fanout);
+      this.#forgetIfEmpty(topic);
+      return "published";
+    }
+    topic.backlog.push(fanout);
+    if (topic.backlog.length === 1) this.#busy.push(topic);
+    this.#schedule();
+    return "published";
+  }
+
+  #encode(topic: Topic, payload: Payload | Bytes): ReadonlyMap<Framing, SharedFrame> {
+    const event = { topic: topic.name, payload: payload as Bytes, offset: topic.offset };
+    const frames = new Map<Framing, SharedFrame>();
+    for (const writer of this.#writers) {
+      const slab = this.#pool.lease(writer.messageBytesMax({ event }));
+      frames.set(writer.framing, { slab, start: 0, end: writer.message(slab.bytes, 0, { event }) });
+    }
+    return frames;
+  }
+
+  #deliver(subscription: Subscription, fanout: Fanout): void {
+    if (fanout.offset <= subscription.joinedAt) return;
+    const { connection } = subscription;
+    const frame = fanout.frames.get(connection.context.framing);
+    assert(frame !== undefined, "every framing with sessions has a writer");
+    connection.context.outbound.event(connection, subscription, frame);
+    this.delivered++;
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#busy.length === 0) return;
+    this.#isScheduled = true;
+    this.#clock.afterPoll(() => {
+      this.#isScheduled = false;
+      this.#serve();
+      this.#schedule();
+    });
+  }
+
+  /** One slice of one busy topic; the others come next. */
+  #serve(): void {
+    const topic = this.#busy.shift();
+    if (topic === undefined) return;
+    let served = 0;
+    while (served < FANOUT_SLICE && topic.backlog.length > 0) {
+      const fanout = topic.backlog[0]!;
+      topic.position ??= topic.subscribers.values();
+      const next = topic.position.next();
+      if (next.done === true) {
+        topic.position = null;
+        topic.backlog.shift();
+        releaseFrames(fanout);
+        served++;
+      } else {
+        this.#deliver(next.value, fanout);
+        served++;
+      }
+    }
+    if (topic.backlog.length > 0) this.#busy.push(topic);
+    else this.#forgetIfEmpty(topic);
+  }
+
+  #leave(subscription: Subscription): void {
+    subscription.topic.subscribers.delete(subscription);
+    this.#subscriptions--;
+    this.#forgetIfEmpty(subscription.topic);
+  }
+
+  #forgetIfEmpty(topic: Topic): void {
+    if (topic.subscribers.size > 0 || topic.backlog.length > 0) return;
+    if (this.#topics.get(topic.name) === topic) this.#topics.delete(topic.name);
+  }
+}
+
+function releaseFrames(fanout: Fanout): void {
+  for (const { slab } of fanout.frames.values()) slab.release();
+}

@@ -1,0 +1,298 @@
+// WebSocket by uWebSockets.js. It is fast and not strict: what it leaves out is done here or above.
+// - Upgrades are checked by us. - Its idle timeout is off: any byte resets it; liveness is ours.
+// - Its own send buffer never shrinks, so it holds one write at most and the send queue is ours.
+// - It cannot stop reading, and it spins when files run out, so accepting stops before.
+
+import { createServer } from "node:net";
+import type { Slab } from "../base/buffer-pool.ts";
+import { HoldfastError } from "../base/errors.ts";
+import { ChannelTable } from "./channel-table.ts";
+import { listenError } from "./listen-error.ts";
+import {
+  type ChannelId,
+  type Slice,
+  type Transport,
+  type TransportAddress,
+  type TransportEnd,
+  type TransportHandler,
+  WRITE,
+  type WriteOutcome,
+} from "./transport.ts";
+import { checkUpgrade, type UpgradeRefusal, type UpgradeRules } from "./upgrade-check.ts";
+import type { LoadedUws, UwsApp, UwsRequest, UwsResponse, UwsWebSocket } from "./uws.ts";
+
+export interface WebSocketOptions extends UpgradeRules {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** Longest message in bytes; beyond it uWebSockets.js cuts the connection without a close frame. */
+  readonly messageBytesMax: number;
+  /** Told about every upgrade that was refused. */
+  readonly onUpgradeRefused: (refusal: UpgradeRefusal) => void;
+}
+
+/** Pings since the last message; honest clients answer a heartbeat long before. */
+const PINGS_MAX = 64;
+/** Tested before a write, so it bounds what control frames may add to one: see ARCHITECTURE.md. */
+const BACKPRESSURE_BYTES_MAX = 2 * 1_048_576;
+
+interface ChannelWebSocket extends UwsWebSocket {
+  channel: ChannelId;
+  pings: number;
+  /** The close frame that waits for buffered bytes to go first, or null. */
+  closing: { readonly code: number; readonly reason: string } | null;
+}
+
+const NO_BYTES = new Uint8Array(0);
+const NO_USER_DATA = Object.freeze({});
+
+export class WebSocketTransport implements Transport {
+  readonly kind = "websocket" as const;
+  readonly hasMessages: boolean = true;
+  readonly canPause: boolean = false;
+  readonly #options: WebSocketOptions;
+  readonly #handler: TransportHandler;
+  readonly #loaded: LoadedUws;
+  readonly #app: UwsApp;
+  readonly #channels: ChannelTable<ChannelWebSocket> = new ChannelTable();
+  #pendingFiles: number = 0;
+  #listening: object | null = null;
+  #address: TransportAddress | null = null;
+
+  constructor(options: WebSocketOptions, handler: TransportHandler, loaded: LoadedUws) {
+    this.#options = options;
+    this.#handler = handler;
+    this.#loaded = loaded;
+    this.#app = loaded.uws.App();
+    this.#route();
+  }
+
+  get queued(): Float64Array {
+    return this.#channels.queued;
+  }
+
+  get pendingFiles(): number {
+    return this.#pendingFiles;
+  }
+
+  /** Name and version of what was loaded. */
+  get library(): string {
+    return `${this.#loaded.packageName} ${this.#loaded.version}`;
+  }
+
+  async listen(): Promise<TransportAddress> {
+    const { host, port } = this.#options;
+    const wanted = this.#address ?? { host, port, path: null };
+    // uWebSockets.js says only that it failed, and shares a port that is taken without a word; and a
+    // port that it chose itself cannot be opened again. So net tries first and tells why, and where.
+    const free = await tryPort(wanted).catch((error: unknown) => {
+      throw listenError("WebSocket", wanted, error);
+    });
+    const token = await new Promise<object | false>((resolve) => {
+      this.#app.listen(wanted.host, free, 0, resolve);
+    });
+    if (token === false) {
+      throw new HoldfastError(
+        "HOLDFAST_LISTEN_FAILED",
+        `cannot listen for WebSocket on ${wanted.host}:${free}: uWebSockets.js refused`,
+      );
+    }
+    this.#listening = token;
+    this.#address = { host: wanted.host, port: free, path: null };
+    return this.#address;
+  }
+
+  stopAccepting(): void {
+    if (this.#listening !== null) this.#loaded.uws.us_listen_socket_close(this.#listening);
+    this.#listening = null;
+  }
+
+  async resumeAccepting(): Promise<void> {
+    if (this.#listening === null) await this.listen();
+  }
+
+  destroy(): void {
+    this.#listening = null;
+    this.#app.close();
+  }
+
+  write(channel: ChannelId, slab: Slab, start: number, end: number): WriteOutcome {
+    const ws = this.#channels.get(channel);
+    if (ws === null || ws.closing !== null) return WRITE.REFUSED;
+    return this.#send(ws, slab, start, end);
+  }
+
+  writev(channel: ChannelId, slices: readonly Slice[]): WriteOutcome {
+    const ws = this.#channels.get(channel);
+    if (ws === null || ws.closing !== null) return WRITE.REFUSED;
+    let outcome: WriteOutcome = WRITE.SENT;
+    ws.cork(() => {
+      for (const { slab, start, end } of slices) outcome = this.#send(ws, slab, start, end);
+    });
+    this.#channels.queued[channel] = ws.getBufferedAmount();
+    return this.#channels.queued[channel] === 0 ? WRITE.SENT : outcome;
+  }
+
+  queuedNow(channel: ChannelId): number {
+    return this.#channels.get(channel)?.getBufferedAmount() ?? 0;
+  }
+
+  pause(): void {}
+
+  resume(): void {}
+
+  close(channel: ChannelId, code: number, reason: string): void {
+    const ws = this.#channels.get(channel);
+    if (ws === null || ws.closing !== null) return;
+    // Ended now, the FIN would overtake what is buffered.
+    if (ws.getBufferedAmount() > 0) ws.closing = { code, reason };
+    else ws.end(code, reason);
+  }
+
+  reset(channel: ChannelId): void {
+    this.#channels.get(channel)?.close();
+  }
+
+  remoteAddress(channel: ChannelId): string {
+    const ws = this.#channels.get(channel);
+    if (ws === null) return "";
+    const address = Buffer.from(ws.getRemoteAddressAsText()).toString("latin1");
+    const port = ws.getRemotePort?.();
+    return port === undefined ? address : `${address}:${port}`;
+  }
+
+  #send(ws: ChannelWebSocket, slab: Slab, start: number, end: number): WriteOutcome {
+    const status = ws.send(slab.bytes.subarray(start, end), true, false);
+    if (status === 1) return WRITE.SENT;
+    this.#channels.queued[ws.channel] = ws.getBufferedAmount();
+    return status === 0 ? WRITE.QUEUED : WRITE.REFUSED;
+  }
+
+  #route(): void {
+    this.#app.filter((response, change) => {
+      this.#pendingFiles += change;
+      if (change > 0 && !this.#handler.admit()) response.close();
+    });
+    this.#app.ws("/*", {
+      compression: 0,
+      maxPayloadLength: this.#options.messageBytesMax,
+      maxBackpressure: BACKPRESSURE_BYTES_MAX,
+      closeOnBackpressureLimit: false,
+      idleTimeout: 0,
+      sendPingsAutomatically: false,
+      upgrade: (response, request, context) => this.#upgrade(response, request, context),
+      open: (ws) => this.#open(ws as ChannelWebSocket),
+      message: (ws, message, isBinary) =>
+        this.#message(ws as ChannelWebSocket, message, isBinary),
+      drain: (ws) => this.#drain(ws as ChannelWebSocket),
+      ping: (ws) => this.#ping(ws as ChannelWebSocket),
+      pong: (ws) => this.#alive(ws as ChannelWebSocket),
+      close: (ws, code, message) => this.#closed(ws as ChannelWebSocket, code, message),
+    });
+    // uWebSockets.js sends requests without a usable key here instead of to `upgrade`.
+    this.#app.any("/*", (response, request) => {
+      this.#refuse(response, this.#check(request) ?? NO_ROUTE);
+    });
+  }
+
+  #check(request: UwsRequest): UpgradeRefusal | null {
+    return checkUpgrade(
+      {
+        method: request.getMethod(),
+        upgrade: request.getHeader("upgrade"),
+        connection: request.getHeader("connection"),
+        version: request.getHeader("sec-websocket-version"),
+        key: request.getHeader("sec-websocket-key"),
+        protocols: request.getHeader("sec-websocket-protocol"),
+        origin: request.getHeader("origin"),
+      },
+      this.#options,
+    );
+  }
+
+  #refuse(response: UwsResponse, refusal: UpgradeRefusal): void {
+    this.#options.onUpgradeRefused(refusal);
+    response.writeStatus(refusal.status);
+    if (refusal.header !== null) response.writeHeader(refusal.header[0], refusal.header[1]);
+    response.end(`${refusal.cause}\n`, true);
+  }
+
+  #upgrade(response: UwsResponse, request: UwsRequest, context: unknown): void {
+    const refusal = this.#check(request);
+    if (refusal !== null) {
+      this.#refuse(response, refusal);
+      return;
+    }
+    // The filter counts no -1 for a socket that was upgraded.
+    this.#pendingFiles--;
+    const key = request.getHeader("sec-websocket-key");
+    const protocol = this.#options.subprotocol ?? "";
+    response.upgrade(NO_USER_DATA, key, protocol, "", context);
+  }
+
+  #open(ws: ChannelWebSocket): void {
+    ws.pings = 0;
+    ws.closing = null;
+    ws.channel = this.#channels.add(ws);
+    this.#handler.onOpen(ws.channel);
+  }
+
+  #message(ws: ChannelWebSocket, message: ArrayBuffer, isBinary: boolean): void {
+    if (ws.closing !== null) return;
+    ws.pings = 0;
+    if (!isBinary) {
+      this.#handler.onFault(ws.channel, "text_message");
+    } else if (message.byteLength === 0) {
+      this.#handler.onFault(ws.channel, "empty_message");
+    } else {
+      // The view dies with the ArrayBuffer, which uWebSockets.js detaches when this returns.
+      this.#handler.onChunk(ws.channel, new Uint8Array(message), 0, message.byteLength);
+    }
+  }
+
+  #ping(ws: ChannelWebSocket): void {
+    if (++ws.pings > PINGS_MAX) this.#handler.onFault(ws.channel, "ping_flood");
+    else this.#alive(ws);
+  }
+
+  #alive(ws: ChannelWebSocket): void {
+    this.#handler.onChunk(ws.channel, NO_BYTES, 0, 0);
+  }
+
+  #drain(ws: ChannelWebSocket): void {
+    const queued = ws.getBufferedAmount();
+    this.#channels.queued[ws.channel] = queued;
+    if (queued > 0) return;
+    if (ws.closing === null) this.#handler.onDrain(ws.channel);
+    else ws.end(ws.closing.code, ws.closing.reason);
+  }
+
+  #closed(ws: ChannelWebSocket, code: number, message: ArrayBuffer): void {
+    const { channel } = ws;
+    this.#channels.remove(channel);
+    ws.channel = -1;
+    const text = code === 1006 ? Buffer.from(message).toString("latin1") : "";
+    this.#handler.onClose(channel, endOf(code, text), text === "" ? `code ${code}` : text);
+  }
+}
+
+const NO_ROUTE: UpgradeRefusal = { status: "400 Bad Request", header: null, cause: "bad_key" };
+const PEER_LEFT = "Received TCP FIN before WebSocket close frame";
+
+function endOf(code: number, text: string): TransportEnd {
+  if (code !== 1006 || text === PEER_LEFT) return "closed";
+  return text === "" ? "reset" : "malformed";
+}
+
+/** Opens and closes a listening socket: rejects with the error that uWebSockets.js would not tell. */
+function tryPort(address: TransportAddress): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", reject);
+    probe.listen({ host: address.host, port: address.port, exclusive: true }, () => {
+      const bound = probe.address();
+      const port = bound !== null && typeof bound === "object" ? bound.port : address.port;
+      probe.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,82 @@
+// Decodes client messages in place: protobufjs' static code runs over one reader that is set to each
+// frame in turn, bytes come out as Payloads, and names that are seen again and again (methods, topics)
+// are not decoded again.
+
+import protobuf from "protobufjs/minimal.js";
+import type { Bytes } from "../base/buffer-pool.ts";
+import { holdfast } from "./generated/messages.js";
+import type { ClientMessage } from "./messages.ts";
+import { Payload, type PayloadScope } from "./payload.ts";
+
+/** Power of two: a slot is a mask of the hash. */
+const NAME_SLOTS = 512;
+const NAME_BYTES_MAX = 48;
+
+export class MessageReader extends protobuf.Reader {
+  readonly #scope: PayloadScope;
+  readonly #names: string[] = new Array<string>(NAME_SLOTS).fill("");
+
+  constructor(scope: PayloadScope) {
+    super(new Uint8Array(0));
+    this.#scope = scope;
+    this.discardUnknown = true;
+  }
+
+  /**
+   * The message in bytes[start..end].
+   * Throws whatever protobufjs throws (Error, RangeError, TypeError) where they are none.
+   */
+  decode(bytes: Bytes, start: number, end: number): ClientMessage {
+    this.buf = bytes;
+    this.pos = start;
+    this.len = end;
+    return holdfast.v1.ClientMessage.decode(this) as unknown as ClientMessage;
+  }
+
+  // protobufjs declares Uint8Array here; the generated code only asks for `length`.
+  override bytes(): Bytes {
+    const length = this.size();
+    const start = this.pos;
+    const end = start + length;
+    if (end > this.len) throw new RangeError(`index out of range: ${end} > ${this.len}`);
+    this.pos = end;
+    return new Payload(this.#scope, this.buf, start, end) as unknown as Bytes;
+  }
+
+  override stringVerify(): string {
+    const buf = this.buf;
+    const before = this.pos;
+    const length = this.size();
+    const start = this.pos;
+    const end = start + length;
+    if (length <= NAME_BYTES_MAX && end <= this.len) {
+      let hash = length;
+      let bits = 0;
+      for (let index = start; index < end; index++) {
+        const byte = buf[index]!;
+        bits |= byte;
+        hash = Math.imul(hash ^ byte, 0x01000193);
+      }
+      if (bits < 0x80) {
+        this.pos = end;
+        return this.#name(buf, start, length, (hash ^ (hash >>> 15)) & (NAME_SLOTS - 1));
+      }
+    }
+    this.pos = before;
+    return super.stringVerify();
+  }
+
+  /** ASCII only: one byte is one UTF-16 unit, so the cached string compares byte by byte. */
+  #name(buf: Bytes, start: number, length: number, slot: number): string {
+    const known = this.#names[slot]!;
+    if (known.length === length) {
+      let index = 0;
+      while (index < length && known.charCodeAt(index) === buf[start + index]) index++;
+      if (index === length) return known;
+    }
+    let name = "";
+    for (let index = 0; index < length; index++) name += String.fromCharCode(buf[start + index]!);
+    this.#names[slot] = name;
+    return name;
+  }
+}
