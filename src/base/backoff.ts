@@ -1,5 +1,5 @@
-// Exponential backoff with full jitter: each wait is drawn uniformly below a ceiling that doubles, so
-// that clients which lost the same server do not come back at the same moment.
+// Exponential backoff with full jitter: each wait is drawn uniformly below a ceiling that doubles,
+// so that clients which lost the same server do not come back at the same moment.
 
 import type { Prng } from "./prng.ts";
 

@@ -4,7 +4,9 @@
 
 import { assert } from "./assert.ts";
 
-/** Bytes of each size class. Factor 4: a slab is at least a quarter full when the next size begins. */
+/**
+ * Bytes of each size class. Factor 4: a slab is at least a quarter full when the next size begins.
+ */
 export const SLAB_SIZES: readonly number[] = [
   256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576,
 ];

@@ -1,5 +1,5 @@
-// The only place that asks the machine for the time or for a timer. Everything else is given a Clock,
-// so that simulated time drives the same code.
+// The only place that asks the machine for the time or for a timer. Everything else is given a
+// Clock, so that simulated time drives the same code.
 
 /** A timer or deferred call that has not run yet. */
 export interface Scheduled {
@@ -7,7 +7,9 @@ export interface Scheduled {
 }
 
 export interface Clock {
-  /** Monotonic milliseconds since an arbitrary start; fractional; wall-clock jumps do not move it. */
+  /**
+   * Monotonic milliseconds since an arbitrary start; fractional; wall-clock jumps do not move it.
+   */
   now(): number;
   /** Milliseconds since the epoch. For people and logs only; it may jump. */
   wall(): number;

@@ -2,7 +2,7 @@
 import { systemClock } from "../base/clock.ts";
 import { OptionsError } from "../config/options-error.ts";
 import type { ResolvedOptions } from "../config/resolve.ts";
-import { createServer, type Server } from "../server/server.ts";
+import { Server } from "../server/server.ts";
 import { announcement, listenerFacts } from "./announcement.ts";
 import { addBuiltInMethods } from "./built-in-methods.ts";
 import { EXIT, type ExitCode } from "./exit-code.ts";
@@ -27,7 +27,7 @@ export async function runServe(
 ): Promise<ExitCode> {
   if (!options.tcp.enabled && !options.websocket.enabled)
     throw nothingToServe(origins["tcp.enabled"]);
-  const server = createServer(options);
+  const server = new Server(options);
   addBuiltInMethods(server, systemClock);
   await server.start();
   // Once: a terminal gets it for people, a log gets it as records.

@@ -1,6 +1,6 @@
-// Why connections end: one table for GoAway.code, the WebSocket close code, the metric's label and the
-// log field. 3000-3499 invite the client to reconnect; 3500-3999 tell it to change something first.
-
+// Why connections end: one table for GoAway.code, the WebSocket close code, the metric's label and
+// the log field. 3000-3499 invite the client to reconnect; 3500-3999 tell it to change something
+// first.
 
 export const CLOSE_REASONS = {
   normal: { code: 1000, doc: "It said Goodbye, or closed." },
@@ -68,4 +68,12 @@ export type CloseCause = keyof typeof CLOSE_CAUSES;
 export function invitesReconnect(reason: CloseReason): boolean {
   const { code } = CLOSE_REASONS[reason];
   return code >= 3000 && code < 3500;
+}
+
+/** The reason that a code stands for; null where a server must not send it. */
+export function reasonOfCode(code: number): CloseReason | null {
+  if (code >= 4000 && code <= 4999) return "application";
+  if (code === CLOSE_REASONS.connection_lost.code) return null;
+  const names = Object.keys(CLOSE_REASONS) as CloseReason[];
+  return names.find((name) => CLOSE_REASONS[name].code === code) ?? null;
 }

@@ -11,6 +11,7 @@ import type { Framing } from "../wire/framing.ts";
 import type { MessageReader } from "../wire/message-reader.ts";
 import type { ClientMessage } from "../wire/messages.ts";
 import type { Payload, PayloadScope } from "../wire/payload.ts";
+import type { ClientConnection } from "./client-connection.ts";
 import type { CloseCause, CloseReason } from "./close-reason.ts";
 import type { Connection } from "./connection.ts";
 import type { Cork } from "./cork.ts";
@@ -62,10 +63,10 @@ export interface ConnectionHandler {
 
 /** The application's side of a raw listener. Nothing here may be async; what throws is closed. */
 export interface RawHandler {
-  onOpen?(connection: Connection): void;
+  onOpen?(connection: ClientConnection): void;
   /** The payload is valid until this returns. */
-  onFrame(connection: Connection, payload: Payload): void;
-  onClose?(connection: Connection): void;
+  onFrame(connection: ClientConnection, payload: Payload): void;
+  onClose?(connection: ClientConnection): void;
 }
 
 /** What all connections of a process share. */

@@ -1,19 +1,27 @@
 // One connection: its state, what it owns and how it ends. Receiving is in receive.ts, sending in
-// outbound.ts, deadlines in deadlines.ts; they work on the fields below, which belong to this folder.
-// An idle connection owns this object, a timer and its channel: nothing else.
+// outbound.ts, deadlines in deadlines.ts; they work on the fields below, which belong to this
+// folder. An idle connection owns this object, a timer and its channel: nothing else.
 
 import { assert } from "../base/assert.ts";
+import { HoldfastError } from "../base/errors.ts";
 import { Ring } from "../base/ring.ts";
 import type { TimerId, TimerOwner } from "../base/timer-wheel.ts";
 import type { Bytes, Slab } from "../base/buffer-pool.ts";
 import type { ChannelId, TransportEnd, TransportFault } from "../transport/transport.ts";
-import { FRAME_MALFORMED, FRAME_TOO_LARGE, type FrameSink, type Unread } from "../wire/frame-reader.ts";
+import {
+  FRAME_MALFORMED,
+  FRAME_TOO_LARGE,
+  type FrameSink,
+  type Unread,
+} from "../wire/frame-reader.ts";
 import type { ServerMessageInit } from "../wire/messages.ts";
 import type { Payload } from "../wire/payload.ts";
-import { CLOSE_REASONS, type CloseCause, type CloseReason } from "./close-reason.ts";
+import type { ClientConnection, DisconnectOptions } from "./client-connection.ts";
+import { CLOSE_REASONS, type CloseCause, type CloseReason, reasonOfCode } from "./close-reason.ts";
 import type { ConnectionContext } from "./connection-context.ts";
 import { armDeadline, onDeadline } from "./deadlines.ts";
 import type { SendOutcome } from "./outbound.ts";
+import { PAUSED_BY } from "./paused-by.ts";
 import { onFrame, readLater, receive } from "./receive.ts";
 import type { Backlogged } from "./send-budget.ts";
 import type { EventFlow, SendQueue } from "./send-queue.ts";
@@ -28,17 +36,10 @@ import {
   type StateEvent,
 } from "./state.ts";
 
-/** Why reading is paused: bits, because several reasons may hold at once. */
-export const PAUSED_BY = {
-  /** The send queue is above its high watermark. */
-  QUEUE: 1,
-  /** As many calls as allowed are under way. */
-  CALLS: 2,
-  /** It had its share of this turn. */
-  TURN: 4,
-} as const;
-
-/** Something that is done for a connection and moot once it closes. Linked, so that none costs nothing. */
+/**
+ * Something that is done for a connection and moot once it closes. Linked, so that none costs
+ * nothing.
+ */
 export interface Work {
   next: Work | null;
   prev: Work | null;
@@ -61,7 +62,7 @@ export interface CloseOptions {
   readonly reconnectAfterMs?: number;
 }
 
-export class Connection implements TimerOwner, FrameSink, Backlogged {
+export class Connection implements ClientConnection, TimerOwner, FrameSink, Backlogged {
   readonly context: ConnectionContext;
   readonly channel: ChannelId;
   /** Rises by one per connection of the process. */
@@ -206,6 +207,16 @@ export class Connection implements TimerOwner, FrameSink, Backlogged {
     return this.context.outbound.raw(this, body);
   }
 
+  disconnect(options: DisconnectOptions = {}): void {
+    const code = options.code ?? CLOSE_REASONS.normal.code;
+    const reason = reasonOfCode(code);
+    if (reason === null) {
+      const text = `close code ${code} is none: use 1000, 4000-4999 or one of docs/close-codes.md`;
+      throw new HoldfastError("HOLDFAST_CLOSE_CODE_INVALID", text);
+    }
+    this.close(reason, "server", { ...options, code });
+  }
+
   answer(message: ServerMessageInit): void {
     this.context.outbound.message(this, message);
   }
@@ -223,13 +234,16 @@ export class Connection implements TimerOwner, FrameSink, Backlogged {
     else if (this.hasPeerEnded) this.finishAfterEnd();
   }
 
-  /** The node stops: the client is told now, and the connection ends once its calls are answered. */
+  /**
+   * The node stops: the client is told now, and the connection ends once its calls are answered.
+   */
   drain(reconnectAfterMs: number): void {
     if (!this.isOpen || this.calls === 0) {
       this.close("shutdown", "draining", { reconnectAfterMs });
     } else if (!this.isDraining) {
       this.isDraining = true;
-      if (this.context.raw === null) this.context.outbound.goAway(this, "shutdown", { reconnectAfterMs });
+      if (this.context.raw === null)
+        this.context.outbound.goAway(this, "shutdown", { reconnectAfterMs });
     }
   }
 
@@ -358,8 +372,22 @@ export class Connection implements TimerOwner, FrameSink, Backlogged {
 /** How long a peer may take to read why it was turned away. */
 const LINGER_MS = 1_000;
 
-/** First words of HTTP requests and answers and of TLS: 4 bytes that no honest length begins with. */
-const FOREIGN = ["GET ", "POST", "PUT ", "HEAD", "OPTI", "DELE", "PATC", "CONN", "HTTP", "PRI ", "SSH-"];
+/**
+ * First words of HTTP requests and answers and of TLS: 4 bytes that no honest length begins with.
+ */
+const FOREIGN = [
+  "GET ",
+  "POST",
+  "PUT ",
+  "HEAD",
+  "OPTI",
+  "DELE",
+  "PATC",
+  "CONN",
+  "HTTP",
+  "PRI ",
+  "SSH-",
+];
 
 function isOtherProtocol(bytes: Bytes, start: number): boolean {
   if (bytes[start] === 0x16 && bytes[start + 1] === 0x03) return true;
@@ -367,4 +395,3 @@ function isOtherProtocol(bytes: Bytes, start: number): boolean {
   for (let index = 0; index < 4; index++) word += String.fromCharCode(bytes[start + index] ?? 0);
   return FOREIGN.includes(word);
 }
-

@@ -1,6 +1,6 @@
-// Frames for one connection that are encoded one after another into a shared slab and written at once:
-// at the end of the received chunk that caused them, when another connection has something to say, or
-// at the end of the turn. One cork per process; only one connection is corked at a time.
+// Frames for one connection that are encoded one after another into a shared slab and written at
+// once: at the end of the received chunk that caused them, when another connection has something to
+// say, or at the end of the turn. One cork per process; only one connection is corked at a time.
 
 import { assert } from "../base/assert.ts";
 import type { BufferPool, Slab } from "../base/buffer-pool.ts";

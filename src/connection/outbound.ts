@@ -1,9 +1,10 @@
-// Everything that is sent goes through here: one per process. A frame takes the direct way (corked, then
-// written) while nothing of its connection waits, and the connection's send queue otherwise.
+// Everything that is sent goes through here: one per process. A frame takes the direct way (corked,
+// then written) while nothing of its connection waits, and the connection's send queue otherwise.
 //
 //   message -> encode -> cork -> transport.write           nothing waits
 //                     -> SendQueue ... pump -> writev       the transport is busy, until it drains
 
+import { HoldfastError } from "../base/errors.ts";
 import type { BufferPool, Bytes, Slab } from "../base/buffer-pool.ts";
 import type { Counters } from "../observe/counters.ts";
 import { type Slice, WRITE, type WriteOutcome } from "../transport/transport.ts";
@@ -11,7 +12,8 @@ import { copyBytes } from "../wire/frame-reader.ts";
 import type { ServerMessageInit } from "../wire/messages.ts";
 import type { Payload } from "../wire/payload.ts";
 import { CLOSE_REASONS, type CloseReason, invitesReconnect } from "./close-reason.ts";
-import { type CloseOptions, type Connection, PAUSED_BY } from "./connection.ts";
+import type { CloseOptions, Connection } from "./connection.ts";
+import { PAUSED_BY } from "./paused-by.ts";
 import { CORK_BYTES, type Cork } from "./cork.ts";
 import { armDeadline } from "./deadlines.ts";
 import type { SendBudget } from "./send-budget.ts";
@@ -40,9 +42,13 @@ export interface SharedFrame {
   readonly end: number;
 }
 
-/** Events up to this size are copied behind what is corked; a longer one is written from its slab. */
+/**
+ * Events up to this size are copied behind what is corked; a longer one is written from its slab.
+ */
 const COPY_BYTES_MAX = 4_096;
-/** Most slices and bytes that one writev hands over: what is handed over can no longer be dropped. */
+/**
+ * Most slices and bytes that one writev hands over: what is handed over can no longer be dropped.
+ */
 const SLICES_MAX = 64;
 const PUMP_BYTES_MAX = 65_536;
 const TEXT_MAX = 100;
@@ -92,7 +98,14 @@ export class Outbound {
   /** One frame as it is. Throws HOLDFAST_FRAMING_INVALID where the framing cannot carry it. */
   raw(connection: Connection, body: Payload | Bytes | string): SendOutcome {
     if (!connection.isOpen) return this.#refused();
-    return this.#frame(connection, typeof body === "string" ? encoder.encode(body) : body);
+    const bytes = typeof body === "string" ? encoder.encode(body) : body;
+    const { framing } = connection.context;
+    const view = bytes instanceof Uint8Array ? bytes : bytes.view();
+    if (!framing.canCarry(view, 0, view.length)) {
+      const text = `${framing.name} framing cannot carry these bytes: they contain its delimiter`;
+      throw new HoldfastError("HOLDFAST_FRAMING_INVALID", text);
+    }
+    return this.#frame(connection, view);
   }
 
   /** An empty frame. It passes what waits, and one that waits already is enough. */
@@ -129,7 +142,8 @@ export class Outbound {
    */
   event(connection: Connection, flow: EventFlow | null, frame: SharedFrame): SendOutcome {
     if (!connection.isOpen) return this.#refused();
-    if (connection.queue === null && flow !== null && flow.missed > 0) this.#gapNow(connection, flow);
+    if (connection.queue === null && flow !== null && flow.missed > 0)
+      this.#gapNow(connection, flow);
     const { slab, start, end } = frame;
     const length = end - start;
     if (connection.queue === null && length <= COPY_BYTES_MAX) {
@@ -149,7 +163,11 @@ export class Outbound {
 
   /** Called by the cork. */
   writeCorked(connection: Connection, slab: Slab, end: number): void {
-    this.#written(connection, end, connection.context.transport.write(connection.channel, slab, 0, end));
+    this.#written(
+      connection,
+      end,
+      connection.context.transport.write(connection.channel, slab, 0, end),
+    );
   }
 
   /** The transport has sent all it had: it gets what waits. */

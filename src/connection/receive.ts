@@ -1,12 +1,13 @@
-// From received bytes to messages. Frames are read where they lie; while reading is paused, and where
-// a frame is incomplete, bytes wait in `unread`.
+// From received bytes to messages. Frames are read where they lie; while reading is paused, and
+// where a frame is incomplete, bytes wait in `unread`.
 
 import type { Bytes } from "../base/buffer-pool.ts";
 import { type FrameSink, readFrames, Unread } from "../wire/frame-reader.ts";
 import type { ClientMessage } from "../wire/messages.ts";
 import { Payload } from "../wire/payload.ts";
 import type { RawHandler } from "./connection-context.ts";
-import { type Connection, PAUSED_BY } from "./connection.ts";
+import type { Connection } from "./connection.ts";
+import { PAUSED_BY } from "./paused-by.ts";
 import { armDeadline } from "./deadlines.ts";
 import { STATE, STATE_EVENTS } from "./state.ts";
 

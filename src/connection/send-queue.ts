@@ -133,8 +133,8 @@ export class SendQueue {
   }
 
   /**
-   * Keeps the newest event of each flow and drops the rest; of `incoming` none is kept, since a newer
-   * one is about to be queued.
+   * Keeps the newest event of each flow and drops the rest; of `incoming` none is kept, since a
+   * newer one is about to be queued.
    * @returns how many were dropped.
    */
   conflate(incoming: EventFlow): number {

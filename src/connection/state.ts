@@ -1,5 +1,5 @@
-// The life of a connection as one table: state x event -> next state. Whatever is not in it is illegal.
-// docs/states.md is generated from here.
+// The life of a connection as one table: state x event -> next state. Whatever is not in it is
+// illegal. docs/states.md is generated from here.
 
 export const STATE = {
   /** Being constructed; nobody has seen it. */

@@ -1,5 +1,5 @@
-// A histogram with fixed bounds: observing costs a short search and two additions, so it may stand on
-// the path of every call. observe/metrics.ts shows it as a Prometheus histogram.
+// A histogram with fixed bounds: observing costs a short search and two additions, so it may stand
+// on the path of every call. observe/metrics.ts shows it as a Prometheus histogram.
 
 export class Buckets {
   /** Upper bounds, rising; the last bucket has none. */

@@ -19,8 +19,8 @@ export interface Log {
   warn(fields: LogFields, text: string): void;
   error(fields: LogFields, text: string): void;
   /**
-   * Something that may happen for every connection: at most log.samplePerSecond of a kind are written,
-   * the rest are counted. `fields` is called only for what is written.
+   * Something that may happen for every connection: at most log.samplePerSecond of a kind are
+   * written, the rest are counted. `fields` is called only for what is written.
    */
   event(kind: LogEvent, level: "debug" | "info" | "warn", fields: () => LogFields): void;
 }

@@ -1,6 +1,6 @@
-// How many connections there may be. Two limits: up to `connectionsMax` they are served, beyond it they
-// are told to come back later; and accepting stops while the process still has files, because running
-// out of them ends in a spinning accept loop or in silent losses, depending on the library.
+// How many connections there may be. Two limits: up to `connectionsMax` they are served, beyond it
+// they are told to come back later; and accepting stops while the process still has files, because
+// running out of them ends in a spinning accept loop or in silent losses, depending on the library.
 
 import { assert } from "../base/assert.ts";
 

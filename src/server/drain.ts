@@ -1,5 +1,5 @@
-// The graceful end: every client is told when to come back, calls are finished, queues are flushed, and
-// what is left after the grace period is reset.
+// The graceful end: every client is told when to come back, calls are finished, queues are flushed,
+// and what is left after the grace period is reset.
 
 import type { Clock, Scheduled } from "../base/clock.ts";
 import type { Connection } from "../connection/connection.ts";

@@ -41,9 +41,13 @@ export interface ListenerSpec {
 }
 
 export function framingOf(spec: ListenerSpec): Framing {
-  const framing = typeof spec.framing === "object" ? spec.framing : FRAMINGS[spec.framing ?? "uint32"];
+  const framing =
+    typeof spec.framing === "object" ? spec.framing : FRAMINGS[spec.framing ?? "uint32"];
   if (framing === undefined) {
-    throw new HoldfastError("HOLDFAST_FRAMING_INVALID", `no such framing: ${String(spec.framing)}`);
+    throw new HoldfastError(
+      "HOLDFAST_FRAMING_INVALID",
+      `no such framing: ${JSON.stringify(spec.framing)}`,
+    );
   }
   checkFraming(framing);
   if (framing === newlineFraming && spec.raw === undefined) {

@@ -1,4 +1,5 @@
-// Who is connected: found by id or by label, without an index entry for a connection that has no label.
+// Who is connected: found by id or by label, without an index entry for a connection that has no
+// label.
 
 import type { Connection } from "../connection/connection.ts";
 import type { Listener } from "./listener.ts";

@@ -3,15 +3,18 @@
 import { HoldfastError } from "../base/errors.ts";
 import type { TimerId, TimerOwner, TimerWheel } from "../base/timer-wheel.ts";
 import type { Bytes } from "../base/buffer-pool.ts";
+import type { ClientConnection } from "../connection/client-connection.ts";
 import type { Connection, Work } from "../connection/connection.ts";
 import { type Call, STATUS, type Status } from "../wire/messages.ts";
 import { Payload, type PayloadScope } from "../wire/payload.ts";
 
 /** What a handler may give back: the Result's payload. Nothing is an empty payload. */
 export type CallAnswer = Payload | Uint8Array | string | undefined | void;
-export type CallHandler = (call: CallContext) => CallAnswer | Promise<CallAnswer>;
+export type CallHandler = (call: CallContext) => CallAnswer | PromiseLike<CallAnswer>;
 
-/** Thrown by a handler to answer with this Failure. Anything else thrown is INTERNAL, and logged. */
+/**
+ * Thrown by a handler to answer with this Failure. Anything else thrown is INTERNAL, and logged.
+ */
 export class StatusError extends Error {
   override readonly name: string = "StatusError";
   readonly status: Status;
@@ -33,7 +36,8 @@ export class StatusError extends Error {
 
 /** One call, in the hands of its handler. */
 export class CallContext {
-  readonly connection: Connection;
+  /** Who calls. */
+  readonly connection: ClientConnection;
   readonly method: string;
   /** Valid until the handler returns or awaits: see {@link Payload}. */
   readonly payload: Payload;
@@ -43,7 +47,7 @@ export class CallContext {
   #abort: AbortController | null = null;
   #aborted: Error | null = null;
 
-  constructor(connection: Connection, message: Call, payload: Payload, timeoutMs: number) {
+  constructor(connection: ClientConnection, message: Call, payload: Payload, timeoutMs: number) {
     this.connection = connection;
     this.method = message.method;
     this.payload = payload;
@@ -56,7 +60,9 @@ export class CallContext {
     return new Map(Object.entries(this.#message.metadata));
   }
 
-  /** Fires when the deadline passes and when the connection closes. Made when it is first asked for. */
+  /**
+   * Fires when the deadline passes and when the connection closes. Made when it is first asked for.
+   */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
     if (this.#aborted !== null) this.#abort.abort(this.#aborted);
@@ -135,15 +141,15 @@ export class Router {
       message.payload instanceof Payload ? message.payload : Payload.empty(this.#scope);
     const context = new CallContext(connection, message, payload, this.#timeout(message));
     const startedMs = this.#now();
-    let answer: CallAnswer | Promise<CallAnswer>;
+    let answer: CallAnswer | PromiseLike<CallAnswer>;
     try {
       answer = handler(context);
     } catch (error) {
-      this.#failed(context, id, error, startedMs);
+      this.#failed(connection, context, id, error, startedMs);
       return;
     }
-    if (answer instanceof Promise) this.#await(context, id, answer, startedMs);
-    else this.#answer(context, id, answer, startedMs);
+    if (isThenable(answer)) this.#await(connection, context, id, answer, startedMs);
+    else this.#answer(connection, context, id, answer, startedMs);
   }
 
   #timeout(message: Call): number {
@@ -152,36 +158,48 @@ export class Router {
   }
 
   #await(
+    connection: Connection,
     context: CallContext,
     id: number,
-    answer: Promise<CallAnswer>,
+    answer: PromiseLike<CallAnswer>,
     startedMs: number,
   ): void {
-    const pending = new PendingCall(this.#wheel, context, () => {
-      fail(context.connection, id, STATUS.DEADLINE_EXCEEDED, "the deadline passed");
+    const pending = new PendingCall(this.#wheel, connection, context, () => {
+      fail(connection, id, STATUS.DEADLINE_EXCEEDED, "the deadline passed");
       this.#options.onAnswered(this.#now() - startedMs, STATUS.DEADLINE_EXCEEDED);
     });
     answer.then(
       (value) => {
         if (!pending.finish()) return;
-        this.#answer(context, id, value, startedMs);
-        context.connection.callEnded();
+        this.#answer(connection, context, id, value, startedMs);
+        connection.callEnded();
       },
       (error: unknown) => {
         if (!pending.finish()) return;
-        this.#failed(context, id, error, startedMs);
-        context.connection.callEnded();
+        this.#failed(connection, context, id, error, startedMs);
+        connection.callEnded();
       },
     );
   }
 
-  #answer(context: CallContext, id: number, value: CallAnswer, startedMs: number): void {
-    const { connection } = context;
+  #answer(
+    connection: Connection,
+    context: CallContext,
+    id: number,
+    value: CallAnswer,
+    startedMs: number,
+  ): void {
     let bytes: Payload | Bytes;
     if (value === undefined) bytes = NOTHING;
     else bytes = typeof value === "string" ? encoder.encode(value) : value;
     if (!(bytes instanceof Payload) && !(bytes instanceof Uint8Array)) {
-      this.#failed(context, id, new TypeError("a handler gives bytes, text or nothing"), startedMs);
+      this.#failed(
+        connection,
+        context,
+        id,
+        new TypeError("a handler gives bytes, text or nothing"),
+        startedMs,
+      );
       return;
     }
     if (bytes.length > ANSWER_BYTES_MAX) {
@@ -194,14 +212,19 @@ export class Router {
       if (id !== 0) connection.context.outbound.result(connection, id, bytes);
     } catch (error) {
       // A payload that is given back after an await has expired.
-      this.#failed(context, id, error, startedMs);
+      this.#failed(connection, context, id, error, startedMs);
       return;
     }
     this.#options.onAnswered(this.#now() - startedMs, 0);
   }
 
-  #failed(context: CallContext, id: number, error: unknown, startedMs: number): void {
-    const { connection } = context;
+  #failed(
+    connection: Connection,
+    context: CallContext,
+    id: number,
+    error: unknown,
+    startedMs: number,
+  ): void {
     if (error instanceof StatusError) {
       fail(connection, id, error.status, error.message, error.retryable, error.retryAfterMs);
       this.#options.onAnswered(this.#now() - startedMs, error.status);
@@ -213,26 +236,38 @@ export class Router {
   }
 }
 
+function isThenable(answer: unknown): answer is PromiseLike<CallAnswer> {
+  return typeof (answer as { then?: unknown } | undefined)?.then === "function";
+}
+
 /** What an answer may carry: the most that a frame may be configured to. */
 const ANSWER_BYTES_MAX = 1_048_576;
 const NOTHING: Bytes = new Uint8Array(0);
 const encoder = new TextEncoder();
 
-/** A call whose handler has not answered yet. Lives until it answers, its deadline, or the close. */
+/**
+ * A call whose handler has not answered yet. Lives until it answers, its deadline, or the close.
+ */
 class PendingCall implements TimerOwner, Work {
   next: Work | null = null;
   prev: Work | null = null;
   readonly #wheel: TimerWheel;
+  readonly #connection: Connection;
   readonly #context: CallContext;
   readonly #onExpired: () => void;
   #timer: TimerId | null = null;
   #isOver: boolean = false;
 
-  constructor(wheel: TimerWheel, context: CallContext, onExpired: () => void) {
+  constructor(
+    wheel: TimerWheel,
+    connection: Connection,
+    context: CallContext,
+    onExpired: () => void,
+  ) {
     this.#wheel = wheel;
+    this.#connection = connection;
     this.#context = context;
     this.#onExpired = onExpired;
-    const { connection } = context;
     this.next = connection.work;
     if (this.next !== null) this.next.prev = this;
     connection.work = this;
@@ -246,13 +281,13 @@ class PendingCall implements TimerOwner, Work {
     if (!this.finish()) return;
     this.#context.abort(new HoldfastError("HOLDFAST_CALL_TIMEOUT", "the call's deadline passed"));
     this.#onExpired();
-    this.#context.connection.callEnded();
+    this.#connection.callEnded();
   }
 
   abandon(): void {
     if (!this.finish()) return;
     this.#context.abort(new HoldfastError("HOLDFAST_DISCONNECTED", "the connection has closed"));
-    this.#context.connection.calls--;
+    this.#connection.calls--;
   }
 
   /** @returns false where it was over already: an answer that comes too late is not sent. */
@@ -260,7 +295,7 @@ class PendingCall implements TimerOwner, Work {
     if (this.#isOver) return false;
     this.#isOver = true;
     if (this.#timer !== null) this.#wheel.destroy(this.#timer);
-    const { connection } = this.#context;
+    const connection = this.#connection;
     if (this.prev === null) connection.work = this.next;
     else this.prev.next = this.next;
     if (this.next !== null) this.next.prev = this.prev;

@@ -1,5 +1,5 @@
-// The server: listeners, what they share, and the life of the whole. Everything else in this folder is
-// a part that is put together here.
+// The server: listeners, what they share, and the life of the whole. Everything else in this folder
+// is a part that is put together here.
 
 import { BufferPool } from "../base/buffer-pool.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
@@ -11,6 +11,7 @@ import type { Options, PartialOptions } from "../config/options.ts";
 import { optionsFrom } from "../config/resolve.ts";
 import { CLOSE_CAUSES, CLOSE_REASONS } from "../connection/close-reason.ts";
 import type { CloseCause, CloseReason } from "../connection/close-reason.ts";
+import type { ClientConnection } from "../connection/client-connection.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { ProcessContext } from "../connection/connection-context.ts";
 import { Cork } from "../connection/cork.ts";
@@ -55,10 +56,10 @@ export interface ServerParts {
 /** Told about connections; what throws is logged. None may be async. */
 export interface ServerHooks {
   /** A connection is active: its Hello was accepted, or it is raw. */
-  onConnect?(connection: Connection): void;
-  onDisconnect?(connection: Connection, reason: CloseReason, cause: CloseCause): void;
+  onConnect?(connection: ClientConnection): void;
+  onDisconnect?(connection: ClientConnection, reason: CloseReason, cause: CloseCause): void;
   /** Its queue fell to the low watermark after a send said "full". */
-  onDrain?(connection: Connection): void;
+  onDrain?(connection: ClientConnection): void;
 }
 
 export type ServerState = "new" | "starting" | "serving" | "draining" | "stopped";
@@ -166,9 +167,9 @@ export class Server implements ListenerOwner {
   }
 
   /**
-   * Drains: no new connections, GoAway to all with a jittered time to come back, calls are finished,
-   * queues flushed. After drain.graceMs what is left is reset. A second call with `hasten` does that
-   * at once. Resolves when nothing is left.
+   * Drains: no new connections, GoAway to all with a jittered time to come back, calls are
+   * finished, queues flushed. After drain.graceMs what is left is reset. A second call with
+   * `hasten` does that at once. Resolves when nothing is left.
    */
   async stop(options: { readonly hasten?: boolean } = {}): Promise<void> {
     if (this.#state === "new") this.#state = "stopped";
@@ -181,19 +182,22 @@ export class Server implements ListenerOwner {
     this.#letGo();
   }
 
-  /** An event to every subscriber. Throws HOLDFAST_TOPIC_INVALID. @returns false: the topic is behind. */
+  /**
+   * An event to every subscriber. Throws HOLDFAST_TOPIC_INVALID. @returns false: the topic is
+   * behind.
+   */
   publish(topic: string, payload: Uint8Array | string): boolean {
     this.#checkTopic(topic);
     return this.topics.publish(topic, bytesOf(payload)) === "published";
   }
 
   /** Null where nobody of that id is connected. */
-  connection(id: string): Connection | null {
+  connection(id: string): ClientConnection | null {
     return this.registry.byId(id);
   }
 
   /** Connections whose Hello carried this label. */
-  find(key: string, value: string): ReadonlySet<Connection> {
+  find(key: string, value: string): ReadonlySet<ClientConnection> {
     return this.registry.byLabel(key, value);
   }
 
@@ -204,11 +208,11 @@ export class Server implements ListenerOwner {
 
   /** A push to each of many, encoded once. @returns to how many. */
   sendMany(
-    connections: Iterable<Connection>,
+    connections: Iterable<ClientConnection>,
     topic: string,
     payload: Uint8Array | string,
   ): Promise<number> {
-    return this.#broadcast.send(connections, topic, bytesOf(payload));
+    return this.#broadcast.send(connections as Iterable<Connection>, topic, bytesOf(payload));
   }
 
   /** A push to all, in slices. @returns to how many. */
@@ -351,7 +355,7 @@ export class Server implements ListenerOwner {
       },
       wheel,
       scope,
-      clock.now,
+      () => clock.now(),
     );
   }
 
@@ -440,8 +444,33 @@ export class Server implements ListenerOwner {
   }
 }
 
-/** A server that does not listen yet: register methods, then `await start()`. */
-export function createServer(options: PartialOptions = {}, parts: ServerParts = {}): Server {
+/** A server as an application sees it. The rest of {@link Server} is for the parts of this package. */
+export type HoldfastServer = Pick<
+  Server,
+  | "addresses"
+  | "broadcast"
+  | "connection"
+  | "find"
+  | "method"
+  | "node"
+  | "options"
+  | "publish"
+  | "send"
+  | "sendMany"
+  | "start"
+  | "state"
+  | "stop"
+  | "topicPolicy"
+>;
+
+/**
+ * A server that does not listen yet: register methods, then `await start()`.
+ * Throws HOLDFAST_OPTIONS_INVALID, HOLDFAST_TRANSPORT_UNAVAILABLE, HOLDFAST_FRAMING_INVALID.
+ */
+export function createServer(
+  options: PartialOptions = {},
+  parts: ServerParts = {},
+): HoldfastServer {
   return new Server(options, parts);
 }
 

@@ -1,6 +1,6 @@
-// Drives the timing wheel. Deadlines are about peers, so they are measured in time during which this
-// process was able to listen: a stalled loop (a long handler, a stopped process) counts for at most a
-// second, and deadlines are looked at only after what is waiting to be read has been read.
+// Drives the timing wheel. Deadlines are about peers, so they are measured in time during which
+// this process was able to listen: a stalled loop (a long handler, a stopped process) counts for at
+// most a second, and deadlines are looked at only after what is waiting to be read has been read.
 
 import type { Clock, Scheduled } from "../base/clock.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
@@ -20,12 +20,7 @@ export class Ticker {
   #owedMs: number = 0;
 
   /** @param onLag told once per tick how late it came, in milliseconds. */
-  constructor(
-    clock: Clock,
-    wheel: TimerWheel,
-    counters: Counters,
-    onLag: (lagMs: number) => void,
-  ) {
+  constructor(clock: Clock, wheel: TimerWheel, counters: Counters, onLag: (lagMs: number) => void) {
     this.#clock = clock;
     this.#wheel = wheel;
     this.#counters = counters;

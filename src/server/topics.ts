@@ -1,6 +1,7 @@
-// Publish and subscribe. An event is encoded once per framing and goes to every subscriber of its topic
-// in publish order. A topic exists while somebody subscribes to it: its offsets begin anew when it
-// comes to life again. Large topics are served in slices, so that one publish cannot hold up the loop.
+// Publish and subscribe. An event is encoded once per framing and goes to every subscriber of its
+// topic in publish order. A topic exists while somebody subscribes to it: its offsets begin anew
+// when it comes to life again. Large topics are served in slices, so that one publish cannot hold
+// up the loop.
 
 import { assert } from "../base/assert.ts";
 import type { BufferPool, Bytes } from "../base/buffer-pool.ts";

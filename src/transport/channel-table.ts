@@ -1,4 +1,5 @@
-// Channels of one transport: numbers given out lowest first, what each stands for, and its queue size.
+// Channels of one transport: numbers given out lowest first, what each stands for, and its queue
+// size.
 
 import { assert } from "../base/assert.ts";
 import type { ChannelId } from "./transport.ts";

@@ -1,6 +1,6 @@
-// Connections inside the process, for tests and simulation: a "network" whose delays, segment sizes and
-// window are scripted and whose time is the clock it is given. Bytes are copied on the way, as a kernel
-// does, so a slab that is reused too early shows as corruption.
+// Connections inside the process, for tests and simulation: a "network" whose delays, segment sizes
+// and window are scripted and whose time is the clock it is given. Bytes are copied on the way, as
+// a kernel does, so a slab that is reused too early shows as corruption.
 
 import type { Slab } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";

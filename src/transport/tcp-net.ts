@@ -1,5 +1,6 @@
-// TCP and Unix sockets by node:net: works everywhere. All sockets of a transport read into one shared
-// buffer (net's `onread`), so an idle connection owns no receive memory and a message leaves none.
+// TCP and Unix sockets by node:net: works everywhere. All sockets of a transport read into one
+// shared buffer (net's `onread`), so an idle connection owns no receive memory and a message leaves
+// none.
 
 import { connect, createServer, type ListenOptions, type Server, Socket } from "node:net";
 import { unlinkSync } from "node:fs";
@@ -191,7 +192,7 @@ export class TcpNetTransport implements Transport {
       } else {
         if (this.#options.noDelay) client.setNoDelay?.(true);
         const options = { handle: client, allowHalfOpen: true, onread: this.#onread };
-        this.#adopt(new Socket(options as object) as ChannelSocket);
+        this.#adopt(new Socket(options) as ChannelSocket);
       }
     };
   }
@@ -217,7 +218,8 @@ export class TcpNetTransport implements Transport {
       return WRITE.QUEUED;
     }
     socket.held = [slab];
-    // "drain" would come only above net's own watermark; an empty write ends when all before it has.
+    // "drain" would come only above net's own watermark; an empty write ends when all before it
+    // has.
     socket.write(NOTHING, () => this.#afterWrite(socket));
     return WRITE.QUEUED;
   }

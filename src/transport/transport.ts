@@ -1,7 +1,7 @@
-// The contract between the connection layer and whatever moves the bytes. A transport knows nothing of
-// frames. It names its connections by channel: a small number, reused after onClose, that both sides
-// use as an index. Nothing is allocated per event, so that a native loop can hand over a batch of
-// (channel, offset, length) records with one call.
+// The contract between the connection layer and whatever moves the bytes. A transport knows nothing
+// of frames. It names its connections by channel: a small number, reused after onClose, that both
+// sides use as an index. Nothing is allocated per event, so that a native loop can hand over a
+// batch of (channel, offset, length) records with one call.
 //
 // Rules for both sides:
 // - Callbacks never await and never throw; bytes are valid until onChunk returns.
@@ -18,7 +18,9 @@ export type TransportKind = (typeof TRANSPORT_KINDS)[number];
 
 /** What became of a write. */
 export const WRITE = {
-  /** All of it was taken; the memory may be reused at once unless the transport retained the slab. */
+  /**
+   * All of it was taken; the memory may be reused at once unless the transport retained the slab.
+   */
   SENT: 0,
   /** Some of it waits: `queued[channel]` is above zero and onDrain will come. */
   QUEUED: 1,
@@ -96,9 +98,9 @@ export interface Transport {
   destroy(): void;
 
   /**
-   * Sends slab.bytes[start..end]. The caller may reuse them afterwards unless the transport retained
-   * the slab, which it does as long as it needs the bytes. Limits are the caller's affair: it stops
-   * writing while `queued[channel]` is above zero, but for control frames.
+   * Sends slab.bytes[start..end]. The caller may reuse them afterwards unless the transport
+   * retained the slab, which it does as long as it needs the bytes. Limits are the caller's affair:
+   * it stops writing while `queued[channel]` is above zero, but for control frames.
    */
   write(channel: ChannelId, slab: Slab, start: number, end: number): WriteOutcome;
   /** Sends several slices in order, gathered into as few system calls as the transport can. */

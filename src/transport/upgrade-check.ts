@@ -14,7 +14,9 @@ export interface UpgradeRequest {
 export interface UpgradeRules {
   /** The subprotocol that a client must offer; null: none is asked for. */
   readonly subprotocol: string | null;
-  /** Origins that may connect; "*" is any. Requests without Origin come from no browser: they may. */
+  /**
+   * Origins that may connect; "*" is any. Requests without Origin come from no browser: they may.
+   */
   readonly origins: readonly string[];
 }
 

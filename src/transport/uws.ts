@@ -1,5 +1,6 @@
-// The one place that loads uWebSockets.js, and the declarations of what is called in it. Its official
-// binaries are platform packages; the official package, if the user installed it, comes first.
+// The one place that loads uWebSockets.js, and the declarations of what is called in it. Its
+// official binaries are platform packages; the official package, if the user installed it, comes
+// first.
 
 import { createRequire } from "node:module";
 import { arch, platform, versions } from "node:process";
@@ -55,7 +56,9 @@ export interface UwsBehaviour {
 export interface UwsApp {
   ws(pattern: string, behaviour: UwsBehaviour): UwsApp;
   any(pattern: string, run: (response: UwsResponse, request: UwsRequest) => void): UwsApp;
-  /** Called with 1 for every accepted socket and with -1 for each that closes before its upgrade. */
+  /**
+   * Called with 1 for every accepted socket and with -1 for each that closes before its upgrade.
+   */
   filter(run: (response: UwsResponse, change: number) => void): UwsApp;
   listen(host: string, port: number, options: number, run: (token: object | false) => void): UwsApp;
   close(): void;

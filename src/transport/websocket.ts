@@ -25,7 +25,9 @@ export interface WebSocketOptions extends UpgradeRules {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  /** Longest message in bytes; beyond it uWebSockets.js cuts the connection without a close frame. */
+  /**
+   * Longest message in bytes; beyond it uWebSockets.js cuts the connection without a close frame.
+   */
   readonly messageBytesMax: number;
   /** Told about every upgrade that was refused. */
   readonly onUpgradeRefused: (refusal: UpgradeRefusal) => void;
@@ -83,8 +85,9 @@ export class WebSocketTransport implements Transport {
   async listen(): Promise<TransportAddress> {
     const { host, port } = this.#options;
     const wanted = this.#address ?? { host, port, path: null };
-    // uWebSockets.js says only that it failed, and shares a port that is taken without a word; and a
-    // port that it chose itself cannot be opened again. So net tries first and tells why, and where.
+    // uWebSockets.js says only that it failed, and shares a port that is taken without a word; and
+    // a port that it chose itself cannot be opened again. So net tries first and tells why, and
+    // where.
     const free = await tryPort(wanted).catch((error: unknown) => {
       throw listenError("WebSocket", wanted, error);
     });
@@ -182,8 +185,7 @@ export class WebSocketTransport implements Transport {
       sendPingsAutomatically: false,
       upgrade: (response, request, context) => this.#upgrade(response, request, context),
       open: (ws) => this.#open(ws as ChannelWebSocket),
-      message: (ws, message, isBinary) =>
-        this.#message(ws as ChannelWebSocket, message, isBinary),
+      message: (ws, message, isBinary) => this.#message(ws as ChannelWebSocket, message, isBinary),
       drain: (ws) => this.#drain(ws as ChannelWebSocket),
       ping: (ws) => this.#ping(ws as ChannelWebSocket),
       pong: (ws) => this.#alive(ws as ChannelWebSocket),
@@ -284,7 +286,9 @@ function endOf(code: number, text: string): TransportEnd {
   return text === "" ? "reset" : "malformed";
 }
 
-/** Opens and closes a listening socket: rejects with the error that uWebSockets.js would not tell. */
+/**
+ * Opens and closes a listening socket: rejects with the error that uWebSockets.js would not tell.
+ */
 function tryPort(address: TransportAddress): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();

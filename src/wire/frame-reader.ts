@@ -1,6 +1,6 @@
-// Finds the frames in received bytes, whatever way they were split. Whole frames are handed over where
-// they lie; what is left of a chunk goes to Unread, a leased slab that grows with the bytes that come,
-// never with the length that a peer merely announced.
+// Finds the frames in received bytes, whatever way they were split. Whole frames are handed over
+// where they lie; what is left of a chunk goes to Unread, a leased slab that grows with the bytes
+// that come, never with the length that a peer merely announced.
 
 import { assert } from "../base/assert.ts";
 import type { BufferPool, Bytes, Slab } from "../base/buffer-pool.ts";

@@ -1,5 +1,5 @@
-// Where a frame begins and ends in a stream of bytes. A framing keeps no state: it is asked again with
-// more bytes. Three are built in; a listener may be given one of the user's own.
+// Where a frame begins and ends in a stream of bytes. A framing keeps no state: it is asked again
+// with more bytes. Three are built in; a listener may be given one of the user's own.
 
 import { HoldfastError } from "../base/errors.ts";
 import type { Bytes } from "../base/buffer-pool.ts";
@@ -18,9 +18,9 @@ export interface Framing {
   /** Most bytes that stand before and after a body. */
   readonly overheadMax: number;
   /**
-   * The offset just after the frame that begins at `start`; it may lie beyond `end`, when the frame's
-   * length is known before all of it has come. Or FRAME_UNKNOWN, FRAME_TOO_LARGE or FRAME_MALFORMED.
-   * It must decide on the fewest bytes possible and allocate nothing.
+   * The offset just after the frame that begins at `start`; it may lie beyond `end`, when the
+   * frame's length is known before all of it has come. Or FRAME_UNKNOWN, FRAME_TOO_LARGE or
+   * FRAME_MALFORMED. It must decide on the fewest bytes possible and allocate nothing.
    * @param scanned bytes before this offset were shown, to no end, in an earlier call.
    * @param bodyBytesMax a body may be this long.
    */
@@ -66,7 +66,9 @@ export const uint32Framing: Framing = {
   canCarry: () => true,
 };
 
-/** Length as a protobuf varint of at most 5 bytes, then the body (protobuf's "delimited" streams). */
+/**
+ * Length as a protobuf varint of at most 5 bytes, then the body (protobuf's "delimited" streams).
+ */
 export const varintFraming: Framing = {
   name: "varint",
   bytesMin: 1,
@@ -100,7 +102,9 @@ export const varintFraming: Framing = {
 const LF = 0x0a;
 const CR = 0x0d;
 
-/** A line per frame, ended by LF; a CR before it is not part of the body. For raw listeners only. */
+/**
+ * A line per frame, ended by LF; a CR before it is not part of the body. For raw listeners only.
+ */
 export const newlineFraming: Framing = {
   name: "newline",
   bytesMin: 1,

@@ -1,6 +1,6 @@
-// Decodes client messages in place: protobufjs' static code runs over one reader that is set to each
-// frame in turn, bytes come out as Payloads, and names that are seen again and again (methods, topics)
-// are not decoded again.
+// Decodes client messages in place: protobufjs' static code runs over one reader that is set to
+// each frame in turn, bytes come out as Payloads, and names that are seen again and again (methods,
+// topics) are not decoded again.
 
 import protobuf from "protobufjs/minimal.js";
 import type { Bytes } from "../base/buffer-pool.ts";

@@ -1,6 +1,6 @@
-// The bytes of a message where they lie in the receive buffer. Making one costs a small object and no
-// copy; it is valid while the handler runs synchronously, and throws afterwards instead of showing
-// another connection's bytes.
+// The bytes of a message where they lie in the receive buffer. Making one costs a small object and
+// no copy; it is valid while the handler runs synchronously, and throws afterwards instead of
+// showing another connection's bytes.
 
 import { HoldfastError } from "../base/errors.ts";
 import type { Bytes } from "../base/buffer-pool.ts";
@@ -37,7 +37,9 @@ export class Payload {
     return new Payload(scope, NO_BYTES, 0, 0);
   }
 
-  /** The bytes without a copy. They change once the handler has returned or awaited: do not keep. */
+  /**
+   * The bytes without a copy. They change once the handler has returned or awaited: do not keep.
+   */
   view(): Bytes {
     this.#check();
     return this.#bytes.subarray(this.#start, this.#start + this.length);

@@ -124,7 +124,7 @@ describe("holdfast config check", () => {
   it("ends with 2 and prints every fault of every source", async () => {
     const config = file("bad.yaml", "tcp:\n  prot: 1\n  port: -1\n");
     const { code, out, error } = await run(
-      ["config", "check", "--config", config, "--tcp-prot=5", "--frame-bytes-max", "-5", "--zap"],
+      ["config", "check", "--config", config, "--tcp-prot=5", "--call-timeout-ms", "-5", "--zap"],
       { HOLDFAST_NOPE: "secret" },
     );
     expect([code, out]).toEqual([2, ""]);
@@ -134,7 +134,7 @@ describe("holdfast config check", () => {
       "  command line: unknown option --tcp-prot; did you mean --tcp-port?",
       "  command line: unknown option --zap",
       "  environment: unknown option HOLDFAST_NOPE",
-      "  flag --frame-bytes-max: frame.bytesMax must be an integer from 64 to 1048576 (bytes), not -5",
+      "  flag --call-timeout-ms: call.timeoutMs must be an integer from 0 to 86400000 (ms), not -5",
       "holdfast: 6 things to correct in the options:",
     ]);
   });
