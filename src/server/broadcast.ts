@@ -3,9 +3,8 @@
 import type { BufferPool, Bytes } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Connection } from "../connection/connection.ts";
-import type { SharedFrame } from "../connection/outbound.ts";
 import type { FrameWriter } from "../wire/frame-writer.ts";
-import type { Framing } from "../wire/framing.ts";
+import { SharedFrames } from "./shared-frames.ts";
 import { FANOUT_SLICE } from "./topics.ts";
 
 export class Broadcast {
@@ -21,7 +20,7 @@ export class Broadcast {
 
   /** @returns to how many connections it went; raw and closing ones are passed over. */
   send(connections: Iterable<Connection>, topic: string, payload: Bytes): Promise<number> {
-    const frames = this.#encode(topic, payload);
+    const frames = new SharedFrames(this.#pool, this.#writers, { event: { topic, payload } });
     const rest = connections[Symbol.iterator]();
     return new Promise((resolve) => {
       let sent = 0;
@@ -29,7 +28,7 @@ export class Broadcast {
         for (let index = 0; index < FANOUT_SLICE; index++) {
           const next = rest.next();
           if (next.done === true) {
-            for (const { slab } of frames.values()) slab.release();
+            frames.release();
             resolve(sent);
             return;
           }
@@ -40,20 +39,10 @@ export class Broadcast {
       slice();
     });
   }
-
-  #encode(topic: string, payload: Bytes): ReadonlyMap<Framing, SharedFrame> {
-    const message = { event: { topic, payload } };
-    const frames = new Map<Framing, SharedFrame>();
-    for (const writer of this.#writers) {
-      const slab = this.#pool.lease(writer.messageBytesMax(message));
-      frames.set(writer.framing, { slab, start: 0, end: writer.message(slab.bytes, 0, message) });
-    }
-    return frames;
-  }
 }
 
-function deliver(connection: Connection, frames: ReadonlyMap<Framing, SharedFrame>): boolean {
-  const frame = frames.get(connection.context.framing);
-  if (frame === undefined || connection.context.raw !== null) return false;
+function deliver(connection: Connection, frames: SharedFrames): boolean {
+  const frame = frames.frameFor(connection);
+  if (frame === null) return false;
   return connection.context.outbound.event(connection, null, frame) !== "closed";
 }

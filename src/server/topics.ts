@@ -7,11 +7,10 @@ import { assert } from "../base/assert.ts";
 import type { BufferPool, Bytes } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Connection } from "../connection/connection.ts";
-import type { SharedFrame } from "../connection/outbound.ts";
 import type { EventFlow, QueueEntry, SlowConsumerPolicy } from "../connection/send-queue.ts";
 import type { FrameWriter } from "../wire/frame-writer.ts";
-import type { Framing } from "../wire/framing.ts";
 import type { Payload } from "../wire/payload.ts";
+import { SharedFrames } from "./shared-frames.ts";
 
 /** Subscribers that are served in one turn. */
 export const FANOUT_SLICE = 1_000;
@@ -52,7 +51,7 @@ class Subscription implements EventFlow {
 /** An event on its way to its subscribers, in every framing that they use. */
 interface Fanout {
   readonly offset: number;
-  readonly frames: ReadonlyMap<Framing, SharedFrame>;
+  readonly frames: SharedFrames;
 }
 
 class Topic {
@@ -172,34 +171,22 @@ export class Topics {
     if (topic.backlog.length >= this.#limits.backlogEventsMax) return "busy";
     this.published++;
     topic.offset++;
-    const fanout = { offset: topic.offset, frames: this.#encode(topic, payload) };
-    if (topic.backlog.length === 0 && topic.subscribers.size <= FANOUT_SLICE) {
-      for (const subscription of topic.subscribers) this.#deliver(subscription, fanout);
-      releaseFrames(fanout);
-      this.#forgetIfEmpty(topic);
-      return "published";
-    }
-    topic.backlog.push(fanout);
-    if (topic.backlog.length === 1) this.#busy.push(topic);
+    const event = { topic: name, payload: payload as Bytes, offset: topic.offset };
+    const frames = new SharedFrames(this.#pool, this.#writers, { event });
+    topic.backlog.push({ offset: topic.offset, frames });
+    // Whoever publishes from inside a fan-out of the same topic waits behind it.
+    if (topic.backlog.length > 1) return "published";
+    this.#busy.push(topic);
+    if (topic.subscribers.size <= FANOUT_SLICE) this.#serve(topic);
     this.#schedule();
     return "published";
-  }
-
-  #encode(topic: Topic, payload: Payload | Bytes): ReadonlyMap<Framing, SharedFrame> {
-    const event = { topic: topic.name, payload: payload as Bytes, offset: topic.offset };
-    const frames = new Map<Framing, SharedFrame>();
-    for (const writer of this.#writers) {
-      const slab = this.#pool.lease(writer.messageBytesMax({ event }));
-      frames.set(writer.framing, { slab, start: 0, end: writer.message(slab.bytes, 0, { event }) });
-    }
-    return frames;
   }
 
   #deliver(subscription: Subscription, fanout: Fanout): void {
     if (fanout.offset <= subscription.joinedAt) return;
     const { connection } = subscription;
-    const frame = fanout.frames.get(connection.context.framing);
-    assert(frame !== undefined, "every framing with sessions has a writer");
+    const frame = fanout.frames.frameFor(connection);
+    assert(frame !== null, "every framing with sessions has a writer");
     connection.context.outbound.event(connection, subscription, frame);
     this.delivered++;
   }
@@ -209,28 +196,26 @@ export class Topics {
     this.#isScheduled = true;
     this.#clock.afterPoll(() => {
       this.#isScheduled = false;
-      this.#serve();
+      // One slice of one topic; then the loop goes on, and after it the next topic.
+      const topic = this.#busy[0];
+      if (topic !== undefined) this.#serve(topic);
       this.#schedule();
     });
   }
 
-  /** One slice of one busy topic; the others come next. */
-  #serve(): void {
-    const topic = this.#busy.shift();
-    if (topic === undefined) return;
-    let served = 0;
-    while (served < FANOUT_SLICE && topic.backlog.length > 0) {
+  /** One slice of a busy topic. */
+  #serve(topic: Topic): void {
+    this.#busy.splice(this.#busy.indexOf(topic), 1);
+    for (let served = 0; served <= FANOUT_SLICE && topic.backlog.length > 0; served++) {
       const fanout = topic.backlog[0]!;
       topic.position ??= topic.subscribers.values();
       const next = topic.position.next();
       if (next.done === true) {
         topic.position = null;
         topic.backlog.shift();
-        releaseFrames(fanout);
-        served++;
+        fanout.frames.release();
       } else {
         this.#deliver(next.value, fanout);
-        served++;
       }
     }
     if (topic.backlog.length > 0) this.#busy.push(topic);
@@ -247,8 +232,4 @@ export class Topics {
     if (topic.subscribers.size > 0 || topic.backlog.length > 0) return;
     if (this.#topics.get(topic.name) === topic) this.#topics.delete(topic.name);
   }
-}
-
-function releaseFrames(fanout: Fanout): void {
-  for (const { slab } of fanout.frames.values()) slab.release();
 }

@@ -5,7 +5,8 @@ import type { TransportAddress } from "./transport.ts";
 
 const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: "another process listens there: stop it, or choose another port",
-  EACCES: "not permitted: ports below 1024 and some paths need rights; choose another",
+  EACCES:
+    "not permitted: ports below 1024 need rights, a socket's folder must exist and be writable",
   EADDRNOTAVAIL: "this machine has no such address: use one of its own, or 0.0.0.0",
   ENOTFOUND: "the host name is unknown: use an address",
   EMFILE: "the process has no files left: raise its limit (ulimit -n)",
