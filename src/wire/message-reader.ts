@@ -24,13 +24,15 @@ class DecodedMessage {
 }
 
 /** The last three parameters are not in the generated declarations. */
-const decodeInto = holdfast.v1.ClientMessage.decode as unknown as (
-  reader: protobuf.Reader,
-  length: undefined,
-  endGroup: undefined,
-  depth: number,
-  target: object,
-) => unknown;
+const generated = holdfast.v1.ClientMessage as unknown as {
+  decode(
+    reader: protobuf.Reader,
+    length: undefined,
+    endGroup: undefined,
+    depth: number,
+    target: object,
+  ): unknown;
+};
 
 /** Power of two: a slot is a mask of the hash. */
 const NAME_SLOTS = 512;
@@ -55,7 +57,7 @@ export class MessageReader extends protobuf.Reader {
     this.pos = start;
     this.len = end;
     const message = new DecodedMessage();
-    return decodeInto(this, undefined, undefined, 0, message) as ClientMessage;
+    return generated.decode(this, undefined, undefined, 0, message) as ClientMessage;
   }
 
   // protobufjs declares Uint8Array here; the generated code only asks for `length`.
