@@ -19,6 +19,7 @@ const steps = [
   ["types", "tsc", "-p", "tsconfig.check.json"],
   ["unused code", "knip"],
   ["package", "publint", "--strict"],
+  ["lockfile", "scripts/complete-lockfile.mjs", "--check"],
   ["protocol drift", "scripts/generate-protocol.mjs", "--check"],
   ["docs drift", docsGenerator, "--check"],
 ];

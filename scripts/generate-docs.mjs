@@ -10,6 +10,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const pages = [
   { file: "docs/options.md", render: optionsPage },
   { file: "docs/options.schema.json", render: optionsSchema },
+  { file: "docs/metrics.md", render: metricsPage },
+  { file: "docs/errors.md", render: errorsPage },
+  { file: "docs/close-codes.md", render: closeCodesPage },
+  { file: "docs/states.md", render: statesPage },
 ];
 
 const notice = (source) =>
@@ -123,6 +127,184 @@ async function optionsPage() {
 async function optionsSchema() {
   const { optionsJsonSchema } = await built("config/option-schema.js");
   return `${JSON.stringify(optionsJsonSchema(), null, 2)}\n`;
+}
+
+/** A Markdown table; cells are written as they are. */
+function table(head, rows) {
+  const line = (cells) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)];
+}
+
+const code = (text) => `\`${text}\``;
+
+async function metricsPage() {
+  const { METRICS } = await built("server/metric-table.js");
+  const labelsOf = ({ labels }) => Object.keys(labels).map(code).join(", ");
+  const row = (metric) => [code(metric.name), metric.type, labelsOf(metric), metric.help];
+  const values = ({ name, labels }) =>
+    Object.entries(labels).map(([label, list]) => {
+      const all = list === null ? "one value for the life of the process" : list.map(code);
+      return wrap(
+        `- ${code(name)} ${code(label)}: ${Array.isArray(all) ? all.join(", ") : all}`,
+        "  ",
+      );
+    });
+  return [
+    notice("src/server/metric-table.ts"),
+    "# Metrics",
+    "",
+    wrap(
+      "What `GET /metrics` on the admin listener answers, in Prometheus's text format. Counters " +
+        "end in `_total` and count from the start of the process; times are in seconds, sizes in " +
+        "bytes. A histogram has `_bucket`, `_sum` and `_count`. Scraping reads counters that are " +
+        "kept anyway: it costs a few milliseconds and holds up nobody.",
+    ),
+    "",
+    wrap(
+      "Labels take their values from closed lists, so no client can make series. The names that " +
+        "begin with `process_` and `nodejs_` are those that every Node.js process exports.",
+    ),
+    "",
+    ...table(["metric", "type", "labels", "meaning"], METRICS.map(row)),
+    "",
+    "## Values of labels",
+    "",
+    ...METRICS.flatMap(values),
+    "",
+    "## Bounds of histograms",
+    "",
+    ...METRICS.filter(({ type }) => type === "histogram").map(({ name, bounds, scale }) => {
+      const seconds = bounds.map((bound) => Number((bound * scale).toPrecision(12)));
+      return wrap(`- ${code(name)}: ${seconds.join(", ")}`, "  ");
+    }),
+    "",
+  ].join("\n");
+}
+
+async function errorsPage() {
+  const { ERRORS } = await built("base/errors.js");
+  return [
+    notice("src/base/errors.ts"),
+    "# Errors",
+    "",
+    wrap(
+      "Errors that reach a caller of the library have a `code` from this table. Match the code: " +
+        "messages are for people and may change. A code is never reused for another meaning.",
+    ),
+    "",
+    wrap(
+      "What a peer does wrong is no error but closes its connection, with a reason from " +
+        "[close-codes.md](close-codes.md). A broken invariant is a defect of Holdfast: the " +
+        "process ends with `HOLDFAST_ASSERTION`.",
+    ),
+    "",
+    ...table(
+      ["code", "meaning"],
+      Object.entries(ERRORS).map(([name, doc]) => [code(name), doc]),
+    ),
+    "",
+  ].join("\n");
+}
+
+async function closeCodesPage() {
+  const { CLOSE_CAUSES, CLOSE_REASONS, invitesReconnect } = await built(
+    "connection/close-reason.js",
+  );
+  const reason = ([name, { code: number, doc }]) => {
+    const returns = invitesReconnect(name) || name === "connection_lost";
+    const after = number >= 4000 ? "as the application says" : returns ? "yes" : "no";
+    return [String(number), code(name), doc, after];
+  };
+  return [
+    notice("src/connection/close-reason.ts"),
+    "# Why connections end",
+    "",
+    "## Reasons",
+    "",
+    wrap(
+      "A reason is what the client is told: the code in `GoAway` and in the WebSocket close " +
+        "frame, the label `reason` of `holdfast_connections_closed_total`, and the field `reason` " +
+        "in the log. 3000 to 3499 invite the client to reconnect, with exponential backoff and " +
+        "full jitter; 3500 to 3999 tell it to change something first.",
+    ),
+    "",
+    ...table(["code", "reason", "meaning", "reconnect"], Object.entries(CLOSE_REASONS).map(reason)),
+    "",
+    "## Causes",
+    "",
+    wrap(
+      "A cause says what exactly happened. It is the label `cause` of " +
+        "`holdfast_connections_closed_cause_total`, a field in the log and in `/closed`; clients " +
+        "are not told.",
+    ),
+    "",
+    ...table(
+      ["cause", "what happened"],
+      Object.entries(CLOSE_CAUSES).map(([name, doc]) => [code(name), doc]),
+    ),
+    "",
+  ].join("\n");
+}
+
+// The option that bounds the time in each state; ACTIVE ends in IDLE and not in a close.
+const stateDeadlines = {
+  ACCEPTED: "connection.acceptTimeoutMs",
+  HANDSHAKING: "connection.handshakeTimeoutMs",
+  ACTIVE: "connection.heartbeatMs",
+  IDLE: "connection.idleTimeoutMs",
+  CLOSING: "connection.closeTimeoutMs",
+};
+
+async function statesPage() {
+  const { ILLEGAL, STATE, STATE_EVENTS, TRANSITIONS } = await built("connection/state.js");
+  const { OPTION_TABLE } = await built("config/option-table.js");
+  const source = readFileSync(join(root, "src/connection/state.ts"), "utf8");
+  const docOf = (name, value) => {
+    const found = new RegExp(`/\\*\\* ([^*]+) \\*/\\s+${name}: ${value},`).exec(source);
+    if (found === null) throw new Error(`src/connection/state.ts says nothing about ${name}`);
+    return found[1];
+  };
+  const names = Object.keys(STATE);
+  const deadline = (name) => {
+    const path = stateDeadlines[name];
+    if (path === undefined) return "";
+    const { default: value, unit } = OPTION_TABLE[path];
+    return `[${path}](options.md#${path.toLowerCase().replaceAll(".", "")}): ${value} ${unit}`;
+  };
+  const events = Object.keys(STATE_EVENTS);
+  const moves = names.map((name) => [
+    name,
+    ...TRANSITIONS[STATE[name]].map((next) => (next === ILLEGAL ? "" : names[next])),
+  ]);
+  return [
+    notice("src/connection/state.ts"),
+    "# States of a connection",
+    "",
+    "## States",
+    "",
+    ...table(
+      ["state", "meaning", "deadline"],
+      names.map((name) => [name, docOf(name, STATE[name]), deadline(name)]),
+    ),
+    "",
+    "## Events",
+    "",
+    ...table(
+      ["event", "meaning"],
+      events.map((name) => [name, docOf(name, STATE_EVENTS[name])]),
+    ),
+    "",
+    "## Moves",
+    "",
+    wrap(
+      "Rows are states, columns are events, cells the state that follows. An empty cell is an " +
+        "illegal move: a defect, which is logged, counted in `holdfast_illegal_transitions_total` " +
+        "and ends the process.",
+    ),
+    "",
+    ...table(["", ...events], moves),
+    "",
+  ].join("\n");
 }
 
 function current(file) {

@@ -87,7 +87,7 @@ export class TimerWheel {
   }
 
   destroy(timer: TimerId): void {
-    assert(this.#owners[timer - FIRST_TIMER] !== null, "a timer is destroyed once");
+    assert(this.#owners[timer - FIRST_TIMER] != null, "a timer is destroyed once");
     this.cancel(timer);
     this.#owners[timer - FIRST_TIMER] = null;
     this.#next[timer] = this.#free;

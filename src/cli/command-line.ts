@@ -5,10 +5,10 @@ import { readMachine } from "../config/machine.ts";
 import { CONFIG_FILE_FLAG, CONFIG_FILE_VARIABLE } from "../config/option-names.ts";
 import { OptionsError } from "../config/options-error.ts";
 import { type ResolvedOptions, resolveOptions } from "../config/resolve.ts";
+import { packageVersion } from "../observe/package-version.ts";
 import { checkReport, printReport } from "./config-command.ts";
 import { EXIT, type ExitCode } from "./exit-code.ts";
 import { addOptionFlags, givenFlags } from "./option-flags.ts";
-import { packageVersion } from "./package-version.ts";
 import type { Terminal } from "./terminal.ts";
 
 const ABOUT_OPTIONS = `
@@ -18,7 +18,7 @@ are refused before anything starts. null stands for null; lists are separated by
 
 const ABOUT_EXIT_CODES = `
 Exit codes: 0 all went well; 1 it could not start, or failed; 2 the command line or an option
-is wrong.`;
+is wrong; 70 it found a defect in itself and ended at once.`;
 
 /** Runs the command that `args` name (process.argv without its first two) until it ends. */
 export async function runCommandLine(

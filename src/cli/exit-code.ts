@@ -7,5 +7,7 @@ export const EXIT = {
   FAILED: 1,
   /** The command line or an option is wrong: nothing was started, and trying again is of no use. */
   USAGE: 2,
+  /** It found a defect in itself and ended at once; sysexits(3) calls it EX_SOFTWARE. */
+  DEFECT: 70,
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];

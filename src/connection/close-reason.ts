@@ -72,7 +72,7 @@ export function invitesReconnect(reason: CloseReason): boolean {
 
 /** The reason that a code stands for; null where a server must not send it. */
 export function reasonOfCode(code: number): CloseReason | null {
-  if (code >= 4000 && code <= 4999) return "application";
+  if (code >= 4000 && code <= 4999) return Number.isInteger(code) ? "application" : null;
   if (code === CLOSE_REASONS.connection_lost.code) return null;
   const names = Object.keys(CLOSE_REASONS) as CloseReason[];
   return names.find((name) => CLOSE_REASONS[name].code === code) ?? null;

@@ -27,6 +27,7 @@ import { FrameWriter } from "../wire/frame-writer.ts";
 import { MessageReader } from "../wire/message-reader.ts";
 import type { ClientMessage } from "../wire/messages.ts";
 import { PayloadScope } from "../wire/payload.ts";
+import { Admin } from "./admin.ts";
 import { Admission, FILES_RESERVED } from "./admission.ts";
 import { Broadcast } from "./broadcast.ts";
 import { ClosedRing } from "./closed-ring.ts";
@@ -93,7 +94,9 @@ export class Server implements ListenerOwner {
   readonly #ticker: Ticker;
   readonly #policies: Map<string, SlowConsumerPolicy> = new Map();
   readonly #broadcast: Broadcast;
+  readonly #admin: Admin | null;
   #drain: Drain | null = null;
+  #gone: Promise<void> | null = null;
 
   /** Throws HOLDFAST_OPTIONS_INVALID, HOLDFAST_TRANSPORT_UNAVAILABLE, HOLDFAST_FRAMING_INVALID. */
   constructor(partial: PartialOptions = {}, parts: ServerParts = {}) {
@@ -127,6 +130,7 @@ export class Server implements ListenerOwner {
     this.#broadcast = new Broadcast(pool, clock, this.#writers());
     this.closedRing = new ClosedRing(options.debug.closedRing, clock);
     this.#ticker = new Ticker(clock, wheel, counters, (lag) => this.#onTick(lag));
+    this.#admin = options.admin.enabled ? new Admin(this, options.admin) : null;
   }
 
   get state(): ServerState {
@@ -145,24 +149,31 @@ export class Server implements ListenerOwner {
     return this;
   }
 
-  /** Opens every listener. Rejects with HOLDFAST_LISTEN_FAILED, with nothing left open. */
+  /**
+   * Opens every listener, and the admin's. Rejects with HOLDFAST_LISTEN_FAILED, with nothing left
+   * open.
+   */
   async start(): Promise<void> {
     if (this.#state !== "new") this.#misuse(`start() in state ${this.#state}`);
     this.#state = "starting";
     this.startedAt = this.shared.clock.wall();
     this.#ticker.start();
     try {
+      await this.#admin?.start();
       for (const listener of this.listeners) await listener.listen();
     } catch (error) {
-      this.#letGo();
+      await this.#letGo();
       throw error;
     }
     this.#state = "serving";
   }
 
-  /** Where it listens, by listener name. */
+  /** Where it listens, by listener name; "admin" is the operators' HTTP. */
   addresses(): Readonly<Record<string, TransportAddress>> {
-    const entries = this.listeners.map(({ name, address }) => [name, address] as const);
+    const entries = [
+      ...this.listeners.map(({ name, address }) => [name, address] as const),
+      ["admin", this.#admin?.address ?? null] as const,
+    ];
     return Object.fromEntries(entries.filter((entry) => entry[1] !== null)) as never;
   }
 
@@ -179,7 +190,8 @@ export class Server implements ListenerOwner {
     this.#drain ??= new Drain(this, this.options.drain);
     if (options.hasten === true) this.#drain.hasten();
     await this.#drain.done;
-    this.#letGo();
+    this.#gone ??= this.#letGo();
+    await this.#gone;
   }
 
   /**
@@ -286,7 +298,8 @@ export class Server implements ListenerOwner {
 
   onIllegalTransition(connection: Connection, event: string): void {
     const state = connection.stateName;
-    this.log.error({ ...fieldsOf(connection), state, event }, "illegal state transition");
+    const fields = { ...fieldsOf(connection), state, trigger: event };
+    this.log.error(fields, "illegal state transition");
   }
 
   onAcceptError(listener: string, code: string): void {
@@ -307,7 +320,7 @@ export class Server implements ListenerOwner {
     try {
       run();
     } catch (error) {
-      this.log.error({ hook: name, err: error }, "a hook threw");
+      this.log.event("hook_failed", "warn", () => ({ hook: name, err: error }));
     }
   }
 
@@ -334,9 +347,11 @@ export class Server implements ListenerOwner {
     this.admission.reconsider();
   }
 
-  #letGo(): void {
+  async #letGo(): Promise<void> {
     this.#ticker.stop();
     for (const listener of this.listeners) listener.transport.destroy();
+    // Last, so that operators can follow the end.
+    await this.#admin?.stop();
     this.#state = "stopped";
   }
 
@@ -407,6 +422,7 @@ export class Server implements ListenerOwner {
     specs.push(...extra);
     const names = new Set(specs.map(({ name }) => name));
     if (names.size < specs.length) this.#misuse("two listeners have the same name");
+    if (names.has("admin")) this.#misuse('"admin" is no name for a listener: it is taken');
     return specs;
   }
 

@@ -3,7 +3,7 @@
 // none.
 
 import { connect, createServer, type ListenOptions, type Server, Socket } from "node:net";
-import { unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import type { Slab } from "../base/buffer-pool.ts";
 import { ChannelTable } from "./channel-table.ts";
 import { listenError } from "./listen-error.ts";
@@ -87,7 +87,8 @@ export class TcpNetTransport implements Transport {
     try {
       server = await open(options);
     } catch (error) {
-      const isStale = path !== null && (await isDeadSocket(path));
+      const isTaken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";
+      const isStale = path !== null && isTaken && (await isDeadSocket(path));
       if (!isStale) throw listenError("TCP", wanted, error);
       unlinkSync(path);
       server = await open(options).catch((again: unknown) => {
@@ -118,7 +119,7 @@ export class TcpNetTransport implements Transport {
 
   destroy(): void {
     this.stopAccepting();
-    for (const socket of this.#channels.entries()) socket.resetAndDestroy();
+    for (const socket of this.#channels.entries()) this.#cut(socket);
   }
 
   write(channel: ChannelId, slab: Slab, start: number, end: number): WriteOutcome {
@@ -164,13 +165,25 @@ export class TcpNetTransport implements Transport {
   }
 
   reset(channel: ChannelId): void {
-    this.#channels.get(channel)?.resetAndDestroy();
+    const socket = this.#channels.get(channel);
+    if (socket !== null) this.#cut(socket);
   }
 
   remoteAddress(channel: ChannelId): string {
     const socket = this.#channels.get(channel);
     if (socket?.remoteAddress === undefined) return "";
     return `${socket.remoteAddress}:${socket.remotePort ?? 0}`;
+  }
+
+  /**
+   * Unix sockets know no reset: net throws where it is asked for one. And libuv refuses it while a
+   * FIN is under way, whereupon net would never close the socket.
+   */
+  #cut(socket: ChannelSocket): void {
+    const { writableEnded, writableFinished, writableLength } = socket;
+    const isShuttingDown = writableEnded && !writableFinished && writableLength === 0;
+    if (this.#options.path === null && !isShuttingDown) socket.resetAndDestroy();
+    else socket.destroy();
   }
 
   /** net has no public way to give accepted sockets a receive buffer, so its handle is asked. */
@@ -294,6 +307,9 @@ function open(options: ListenOptions): Promise<Server> {
 
 /** A Unix socket file that a process which is gone has left behind. */
 function isDeadSocket(path: string): Promise<boolean> {
+  // Connecting to a file that is no socket is refused as well, and such a file is not ours to remove.
+  const file = lstatSync(path, { throwIfNoEntry: false });
+  if (file?.isSocket() !== true) return Promise.resolve(false);
   return new Promise((resolve) => {
     const probe = connect({ path });
     probe.once("connect", () => {

@@ -279,10 +279,14 @@ export class WebSocketTransport implements Transport {
 }
 
 const NO_ROUTE: UpgradeRefusal = { status: "400 Bad Request", header: null, cause: "bad_key" };
-const PEER_LEFT = "Received TCP FIN before WebSocket close frame";
+/** uWebSockets.js knows fewer close codes than there are: a peer that gave one has left in order. */
+const PEER_LEFT: readonly string[] = [
+  "Received TCP FIN before WebSocket close frame",
+  "Received invalid close payload",
+];
 
 function endOf(code: number, text: string): TransportEnd {
-  if (code !== 1006 || text === PEER_LEFT) return "closed";
+  if (code !== 1006 || PEER_LEFT.includes(text)) return "closed";
   return text === "" ? "reset" : "malformed";
 }
 

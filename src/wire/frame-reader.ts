@@ -109,7 +109,8 @@ export class Unread {
     const at = readFrames(framing, bodyBytesMax, slab.bytes, start, this.#end, scanned, sink);
     if (at >= 0) {
       this.#start = at;
-      this.#scanned = this.#end - at;
+      // After a frame the sink may have stopped: then the framing has not seen what follows.
+      this.#scanned = at === start ? this.#end - at : 0;
     }
     slab.release();
     return at;

@@ -146,6 +146,9 @@ export function checkFraming(framing: Framing): void {
   if (!Number.isInteger(framing.bytesMin) || framing.bytesMin < 1) bad("bytesMin is at least 1");
   if (!Number.isInteger(framing.overheadMax) || framing.overheadMax < 0 || framing.overheadMax > 64)
     bad("overheadMax is 0 to 64");
+  const { trailerBytes } = framing;
+  if (!Number.isInteger(trailerBytes) || trailerBytes < 0 || trailerBytes > framing.overheadMax)
+    bad("trailerBytes is 0 to overheadMax");
   const parts = [
     "frameEnd",
     "bodyStart",

@@ -57,7 +57,10 @@ export class MessageReader extends protobuf.Reader {
     this.pos = start;
     this.len = end;
     const message = new DecodedMessage();
-    return generated.decode(this, undefined, undefined, 0, message) as ClientMessage;
+    generated.decode(this, undefined, undefined, 0, message);
+    // The generated code deletes a field whose value on the wire is its default.
+    if (message.id === undefined) message.id = 0;
+    return message;
   }
 
   // protobufjs declares Uint8Array here; the generated code only asks for `length`.

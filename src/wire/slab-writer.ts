@@ -21,9 +21,10 @@ export class SlabWriter {
     this.#forks.length = 0;
   }
 
+  /** A number out of range is cut to 32 bits: what an application gives must not break a frame. */
   uint32(value: number): this {
-    if (value < 0x80) this.target[this.at++] = value;
-    else this.at = writeVarint(this.target, this.at, value);
+    if (value >= 0 && value < 0x80) this.target[this.at++] = value;
+    else this.at = writeVarint(this.target, this.at, value >>> 0);
     return this;
   }
 

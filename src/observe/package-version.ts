@@ -1,4 +1,5 @@
 // The version of the package that this code belongs to.
+
 import { readFileSync } from "node:fs";
 
 /** Reads package.json, which lies beside src/ and dist/ alike. */

@@ -1,0 +1,220 @@
+// Holding connections: does one process keep them all, what does an idle one cost in CPU and in
+// memory, and is everything given back when they leave? Prints a table; the exit code is 1 where a
+// target was missed.
+//   npm run bench:hold -- --connections 19000 --seconds 120 --transport tcp|websocket|both
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { progress, readFlags } from "./command-line.mjs";
+import { loadClientName, runEcho, startHolder } from "./load/load-client.mjs";
+import { fileLimit, startServer } from "./processes.mjs";
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+const IDLE_MICROS_MAX = 2;
+const BYTES_MAX = { tcp: 5_000, websocket: 1_500 };
+/** A holder has files for its own connections alone, so there are two, each for half of them. */
+const HOLDERS = 2;
+/** Connections that come and go before anything is measured, and an echo of so many seconds. */
+const WARMUP_CONNECTIONS = 500;
+const WARMUP_SECONDS = 2;
+/**
+ * V8 grows its young generation with use, up to 32 MB at any number of connections, and shrinks it
+ * when a collection is forced. With a size that does not change, what is added is the connections'.
+ */
+const NODE_FLAGS = ["--expose-gc", "--min-semi-space-size=16", "--max-semi-space-size=16"];
+const STEPS = 4;
+const GONE_MS_MAX = 15_000;
+
+const flags = readFlags({
+  connections: { default: "19000", range: [WARMUP_CONNECTIONS, 1_000_000] },
+  seconds: { default: "120", range: [1, 3_600] },
+  // Until every connection has had a heartbeat: the defaults are 25 s and a tenth of jitter.
+  settle: { default: "30", range: [0, 600] },
+  transport: { default: "both", words: ["tcp", "websocket", "both"] },
+  dist: { default: join(dirname(here), "dist") },
+});
+const dist = resolve(flags.dist);
+
+function wait(ms) {
+  return new Promise((done) => setTimeout(done, ms));
+}
+
+class Holders {
+  #holders;
+
+  constructor(transport, port, pid) {
+    this.#holders = Array.from({ length: HOLDERS }, (_, index) =>
+      startHolder({ transport, protocol: "holdfast", port, pid, "source-base": index + 1 }),
+    );
+  }
+
+  /** @returns the sums of what the holders have; CPU time and time of day are the last one's */
+  async #ask(lineFor) {
+    const answers = [];
+    for (const [index, holder] of this.#holders.entries()) {
+      answers.push(await holder.ask(lineFor(index)));
+    }
+    const sum = (name) => answers.reduce((total, answer) => total + answer[name], 0);
+    const { seconds, cpuMicros } = answers.at(-1);
+    return { open: sum("open"), lost: sum("lost"), errors: sum("errors"), seconds, cpuMicros };
+  }
+
+  open(count) {
+    const share = Math.floor(count / HOLDERS);
+    return this.#ask((index) => `open ${index === 0 ? count - share * (HOLDERS - 1) : share}`);
+  }
+
+  stat() {
+    return this.#ask(() => "stat");
+  }
+
+  close() {
+    return this.#ask(() => "close");
+  }
+
+  async stop() {
+    for (const holder of this.#holders) await holder.stop();
+  }
+}
+
+/** The server's facts once nothing of the connections is left, or when that takes too long. */
+async function factsWhenGone(server, files) {
+  const limit = performance.now() + GONE_MS_MAX;
+  for (;;) {
+    const facts = await server.ask("facts");
+    const isGone = facts.served === 0 && facts.timers === 0 && facts.files <= files;
+    if (isGone || performance.now() > limit) return facts;
+    await wait(200);
+  }
+}
+
+async function openInSteps(server, holders, connections) {
+  const baseline = await server.ask("facts");
+  const points = [{ open: 0, ...baseline.memory }];
+  for (let step = 1; step <= STEPS; step++) {
+    const target = Math.round((connections * step) / STEPS);
+    const { open } = await holders.open(target - points.at(-1).open);
+    // Half a second after the last came, so that what opening left behind is collected too.
+    await wait(500);
+    const { memory, states } = await server.ask("facts");
+    points.push({ open, ...memory });
+    progress(`  ${open} open, ${states.active} active, ${(memory.rss / 1e6).toFixed(1)} MB`);
+  }
+  return { baseline, points };
+}
+
+async function holdFor(seconds, holders) {
+  const before = await holders.stat();
+  for (let left = seconds; left > 0; left -= 10) {
+    await wait(Math.min(left, 10) * 1000);
+    const done = Math.round(seconds - left + Math.min(left, 10));
+    if (done % 30 === 0 || done === seconds) progress(`  held for ${done} s`);
+  }
+  const after = await holders.stat();
+  const connectionSeconds = after.open * (after.seconds - before.seconds);
+  return { after, micros: (after.cpuMicros - before.cpuMicros) / connectionSeconds };
+}
+
+/** Afterwards its code is compiled and its heap is as large as work makes it. */
+async function warmUp(server, port, transport, holders) {
+  await runEcho({
+    transport,
+    protocol: "holdfast",
+    port,
+    pid: server.pid,
+    connections: 100,
+    "in-flight": 1,
+    warmup: 0,
+    seconds: WARMUP_SECONDS,
+  });
+  await holders.open(WARMUP_CONNECTIONS);
+  await holders.close();
+  await factsWhenGone(server, Infinity);
+}
+
+async function measure(transport, connections) {
+  progress(`${transport}: ${connections} connections for ${flags.seconds} s`);
+  const script = join(here, "holdfast-server.mjs");
+  const { server, ports } = await startServer(script, [dist, connections], NODE_FLAGS);
+  const holders = new Holders(transport, ports[transport], server.pid);
+  try {
+    await warmUp(server, ports[transport], transport, holders);
+    const { baseline, points } = await openInSteps(server, holders, connections);
+    const from = await server.ask("facts");
+    progress(`  waiting ${flags.settle} s until all have had a heartbeat`);
+    await wait(flags.settle * 1000);
+    const { after, micros } = await holdFor(flags.seconds, holders);
+    const held = await server.ask("facts");
+    await holders.close();
+    const gone = await factsWhenGone(server, baseline.files);
+    return rowsOf({ transport, connections, baseline, points, from, held, after, micros, gone });
+  } finally {
+    await holders.stop();
+    await server.stop();
+  }
+}
+
+/**
+ * @typedef {{transport: string, what: string, value: number, unit: string, max?: number,
+ *   min?: number, passed: boolean | null}} Row passed: null where nothing is demanded
+ */
+function rowsOf({ transport, connections, baseline, points, from, held, after, micros, gone }) {
+  const row = (what, value, unit = "", { min, max } = {}) => {
+    const isDemanded = min !== undefined || max !== undefined;
+    const passed = isDemanded ? value >= (min ?? value) && value <= (max ?? value) : null;
+    return { transport, what, value, unit, min, max, passed };
+  };
+  const first = points[0];
+  const last = points.at(-1);
+  const perConnection = (to, since, what = "rss") =>
+    (to[what] - since[what]) / (to.open - since.open);
+  const { active, idle } = held.states;
+  return [
+    row("held: active or idle", active + idle, "", { min: connections }),
+    row("closed unexpectedly", after.lost, "", { max: 0 }),
+    row("wrong answers", after.errors, "", { max: 0 }),
+    row("heartbeats sent", held.heartbeatsOut - from.heartbeatsOut, "", { min: 1 }),
+    row("idle CPU per connection", micros, "us/s", { max: IDLE_MICROS_MAX }),
+    row("resident bytes per connection", perConnection(last, first), "B", {
+      max: BYTES_MAX[transport],
+    }),
+    ...points.slice(1).map((point, index) => {
+      const what = `  from ${points[index].open} to ${point.open}`;
+      return row(what, perConnection(point, points[index]), "B");
+    }),
+    row("  at none", first.rss, "B"),
+    row("  at all", last.rss, "B"),
+    row("  of which live in V8's heap, each", perConnection(last, first, "heapUsed"), "B"),
+    ...["served", "registry", "labels", "leases", "timers", "queueBytes"].map((what) =>
+      row(`after all left: ${what}`, gone[what], "", { max: 0 }),
+    ),
+    row("after all left: files", gone.files - baseline.files, "", { max: 0 }),
+  ];
+}
+
+function line({ transport, what, value, unit, max, min, passed }) {
+  const shown = Number.isInteger(value) ? String(value) : value.toFixed(unit === "B" ? 0 : 3);
+  const bound = max !== undefined ? `<= ${max}` : min !== undefined ? `>= ${min}` : "";
+  const verdict = passed === null ? "" : passed ? "pass" : "FAIL";
+  const words = [transport.padEnd(10), what.padEnd(40), `${shown} ${unit}`.padStart(14)];
+  return `${words.join("")}  ${bound.padEnd(9)} ${verdict}`.trimEnd();
+}
+
+// The server needs some files of its own: listeners, its log, libuv's.
+const fitting = fileLimit() - 100;
+const connections = Math.min(flags.connections, fitting);
+if (connections < flags.connections) {
+  progress(`only ${fitting} connections fit the file limit of ${fileLimit()}`);
+}
+progress(`load client: ${loadClientName()}; Node ${process.version}`);
+const rows = [];
+for (const transport of flags.transport === "both" ? ["tcp", "websocket"] : [flags.transport]) {
+  rows.push(...(await measure(transport, connections)));
+}
+const passed = rows.every((row) => row.passed !== false);
+if (flags.json) {
+  console.log(JSON.stringify({ node: process.version, client: loadClientName(), passed, rows }));
+} else {
+  for (const row of rows) console.log(line(row));
+}
+process.exit(passed ? 0 : 1);
