@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { WRITE } from "../../src/transport/transport.ts";
-import { type ContractTests, pass, pattern, until } from "./transport-contract.ts";
+import { type ContractTests, pass, pattern, until } from "./transport-bench.ts";
 
 export const CLOSING: ContractTests = {
   "close ends the connection in order, and both sides learn of it once": {
@@ -200,7 +200,7 @@ export const CLOSING: ContractTests = {
   },
 
   "a peer that half-closed and is closed while something is queued gets all of it": {
-    needs: ({ hasHalfClose }) => hasHalfClose,
+    needs: ({ traits }) => traits.hasHalfClose,
     async run(bench) {
       const { peer, channel } = await bench.connect();
       peer.setReading(false);

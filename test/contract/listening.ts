@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { expect } from "vitest";
 import { WRITE } from "../../src/transport/transport.ts";
-import { type ContractTests, pass, until } from "./transport-contract.ts";
+import { type ContractTests, pass, until } from "./transport-bench.ts";
 
 export const LISTENING: ContractTests = {
   "a transport that stopped accepting takes nobody new and keeps those it has": {
@@ -75,9 +75,9 @@ export const LISTENING: ContractTests = {
   },
 
   "a process ends by itself once the transport is destroyed, though clients hold on": {
+    needs: ({ exitProgram }) => exitProgram !== undefined,
     async run({ harness }) {
-      if (harness.exitProgram === undefined) return;
-      const args = ["--input-type=module", "--eval", harness.exitProgram];
+      const args = ["--input-type=module", "--eval", harness.exitProgram!];
       const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
       let output = "";
       for (const stream of [child.stdout, child.stderr]) {

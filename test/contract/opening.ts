@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { WRITE } from "../../src/transport/transport.ts";
-import { type ContractTests, pass, until } from "./transport-contract.ts";
+import { type ContractTests, pass, until } from "./transport-bench.ts";
 
 export const OPENING: ContractTests = {
   "a connection is told to the handler once, before anything else of it": {
@@ -92,7 +92,7 @@ export const OPENING: ContractTests = {
   },
 
   "a connection's address is that of its peer while it is open": {
-    needs: ({ hasRemoteAddress }) => hasRemoteAddress,
+    needs: ({ traits }) => traits.hasRemoteAddress,
     async run(bench) {
       const { channel } = await bench.connect();
       expect(bench.transport.remoteAddress(channel)).toMatch(/^(127\.0\.0\.1|memory):\d+$/);

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import type { Bytes } from "../../src/base/buffer-pool.ts";
-import { type ContractTests, pass, pattern, until } from "./transport-contract.ts";
+import { type ContractTests, pass, pattern, until } from "./transport-bench.ts";
 
 export const RECEIVING: ContractTests = {
   "bytes come in order and complete, however they were sent": {
@@ -31,7 +31,7 @@ export const RECEIVING: ContractTests = {
   },
 
   "a chunk's bytes are taken back when the callback has returned": {
-    needs: ({ reusesReceiveMemory }) => reusesReceiveMemory,
+    needs: ({ traits }) => traits.reusesReceiveMemory,
     async run(bench) {
       const kept: { bytes: Bytes; start: number; end: number }[] = [];
       bench.handler.on.onChunk = (_channel, bytes, start, end) => kept.push({ bytes, start, end });
@@ -60,8 +60,8 @@ export const RECEIVING: ContractTests = {
   },
 
   "no chunk comes while reading is paused, and all come in order afterwards": {
+    needs: ({ traits }) => traits.canPause,
     async run(bench) {
-      if (!bench.transport.canPause) return;
       const { peer, channel } = await bench.connect();
       bench.transport.pause(channel);
       for (let at = 0; at < 300_000; at += 1_000) peer.send(pattern(at, 1_000));
@@ -74,8 +74,8 @@ export const RECEIVING: ContractTests = {
   },
 
   "pausing from inside a chunk holds the next one back, again and again": {
+    needs: ({ traits }) => traits.canPause,
     async run(bench) {
-      if (!bench.transport.canPause) return;
       const { peer, channel } = await bench.connect();
       bench.handler.on.onChunk = () => {
         bench.transport.pause(channel);
@@ -88,13 +88,20 @@ export const RECEIVING: ContractTests = {
   },
 
   "pausing where it is not possible loses and changes nothing": {
+    needs: ({ traits }) => !traits.canPause,
     async run(bench) {
-      if (bench.transport.canPause) return;
       const { peer, channel } = await bench.connect();
       bench.transport.pause(channel);
       peer.send(Buffer.from("all the same"));
       await until(() => bench.handler.received(channel).length === 12, "it comes all the same");
       bench.transport.resume(channel);
+    },
+  },
+
+  "it says whether reading can be paused": {
+    async run(bench) {
+      const { canPause } = bench.harness.traits;
+      expect(bench.transport.canPause).toBe(canPause);
     },
   },
 
@@ -111,7 +118,7 @@ export const RECEIVING: ContractTests = {
   },
 
   "a peer that ends its side is told once, after its last byte, and can still be written to": {
-    needs: ({ hasHalfClose }) => hasHalfClose,
+    needs: ({ traits }) => traits.hasHalfClose,
     async run(bench) {
       const { peer, channel } = await bench.connect();
       peer.send(pattern(0, 200_000));
@@ -129,7 +136,7 @@ export const RECEIVING: ContractTests = {
   },
 
   "a peer that ends its side while its bytes wait for a pause is told after them": {
-    needs: ({ hasHalfClose }) => hasHalfClose,
+    needs: ({ traits }) => traits.hasHalfClose,
     async run(bench) {
       const { peer, channel } = await bench.connect();
       bench.transport.pause(channel);
@@ -156,7 +163,7 @@ export const RECEIVING: ContractTests = {
   },
 
   "a peer's reset closes the connection as reset": {
-    needs: ({ hasReset }) => hasReset,
+    needs: ({ traits }) => traits.hasReset,
     async run(bench) {
       const { peer, channel } = await bench.connect();
       peer.send(Buffer.from("x"));

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { WRITE } from "../../src/transport/transport.ts";
-import { type ContractTests, giveBack, pass, pattern, until } from "./transport-contract.ts";
+import { type ContractTests, giveBack, pass, pattern, until } from "./transport-bench.ts";
 
 export const WRITING: ContractTests = {
   "what the peer has room for is sent at once: nothing is queued and no drain follows": {
@@ -154,7 +154,7 @@ export const WRITING: ContractTests = {
   },
 
   "what is queued for a peer that resets is let go": {
-    needs: ({ hasReset }) => hasReset,
+    needs: ({ traits }) => traits.hasReset,
     async run(bench) {
       const { peer, channel } = await bench.connect();
       peer.setReading(false);

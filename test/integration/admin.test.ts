@@ -174,7 +174,10 @@ describe("/metrics", () => {
     expect(value("holdfast_frames_total", { direction: "in" })).toBe(5);
     expect(value("holdfast_build_info")).toBe(1);
     expect(value("process_open_fds")).toBeGreaterThan(5);
-    expect(value("process_start_time_seconds")).toBeCloseTo(Date.now() / 1_000 - process.uptime(), -1);
+    expect(value("process_start_time_seconds")).toBeCloseTo(
+      Date.now() / 1_000 - process.uptime(),
+      -1,
+    );
     await ws.leave();
   });
 
@@ -584,7 +587,11 @@ describe("somebody who holds on to admin sockets", () => {
 describe("starting", () => {
   let taken: Server;
   beforeAll(async () => {
-    taken = new Server({ tcp: { enabled: false }, websocket: { enabled: false }, admin: { port: 0 } });
+    taken = new Server({
+      tcp: { enabled: false },
+      websocket: { enabled: false },
+      admin: { port: 0 },
+    });
     await taken.start();
   });
   afterAll(() => taken.stop());
@@ -597,7 +604,9 @@ describe("starting", () => {
     });
     await expect(server.start()).rejects.toMatchObject({
       code: "HOLDFAST_LISTEN_FAILED",
-      message: expect.stringMatching(/admin HTTP on 127\.0\.0\.1:\d+: EADDRINUSE: .*choose another/),
+      message: expect.stringMatching(
+        /admin HTTP on 127\.0\.0\.1:\d+: EADDRINUSE: .*choose another/,
+      ),
     });
     expect(server.state).toBe("stopped");
     expect(server.addresses()).not.toHaveProperty("admin");

@@ -1,6 +1,6 @@
 // `holdfast serve` as a service manager runs it: a process of its own, real signals, exit codes.
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,7 +8,10 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { runServe } from "../../src/cli/serve.ts";
+import { resolveOptions } from "../../src/config/resolve.ts";
 import { RawClient } from "../support/raw-client.ts";
+import { call } from "../support/raw-message.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const program = join(root, "dist", "cli", "holdfast.js");
@@ -73,8 +76,11 @@ interface Serving extends Run {
   readonly ports: { readonly tcp: number; readonly websocket: number; readonly admin: number };
 }
 
-async function serve(...args: string[]): Promise<Serving> {
-  const running = run(["serve", ...FREE_PORTS, ...ON_LOOPBACK, ...args]);
+async function serve(
+  args: readonly string[] = [],
+  execArgs: readonly string[] = [],
+): Promise<Serving> {
+  const running = run(["serve", ...FREE_PORTS, ...ON_LOOPBACK, ...args], "pipe", execArgs);
   await until(() => running.out().includes('"msg":"serving"'), running);
   const portOf = (name: string): number => {
     const record = running.records().find(({ listener }) => listener === name);
@@ -123,7 +129,7 @@ describe("the process of holdfast serve", () => {
   });
 
   it("says which library serves WebSocket, and within which limits", async () => {
-    const serving = await serve("--connection-max=123", "--node-name=here");
+    const serving = await serve(["--connection-max=123", "--node-name=here"]);
     const webSocket = serving.records().find(({ listener }) => listener === "websocket");
     expect(webSocket?.["transport"]).toMatch(/uws.* \d+\.\d+\.\d+$/i);
     const record = serving.records().find(({ msg }) => msg === "serving");
@@ -133,7 +139,7 @@ describe("the process of holdfast serve", () => {
   });
 
   it("waits for a client that is stuck until a second signal hastens it", async () => {
-    const serving = await serve("--drain-grace-ms=600000");
+    const serving = await serve(["--drain-grace-ms=600000"]);
     const client = await RawClient.active({
       port: serving.ports.tcp,
       transport: "tcp",
@@ -154,12 +160,22 @@ describe("the process of holdfast serve", () => {
     client.reset();
   });
 
-  it("ends with 0 when the signal comes while it starts", async () => {
-    const running = run(["serve", ...FREE_PORTS, ...ON_LOOPBACK]);
-    // The first record is written before the last listener is open, or right after.
-    await until(() => running.out() !== "", running);
-    running.child.kill("SIGTERM");
-    expect(await running.ended).toEqual({ code: 0, signal: null });
+  it("ends with 0 when the signal comes before it listens", async () => {
+    const events = new EventEmitter();
+    const code = {
+      tcp: { host: LOOPBACK, port: 0 },
+      websocket: { enabled: false },
+      admin: { port: 0 },
+      log: { level: "silent" },
+    } as const;
+    let told = "";
+    const write = (text: string): void => void (told += text);
+    const terminal = { env: {}, isInteractive: true, columns: 80, write, writeError: write };
+    const ended = runServe(resolveOptions({ code }), terminal, events);
+    events.emit("SIGTERM", "SIGTERM");
+    expect(told).toMatch(/^SIGTERM: stopping/);
+    expect(await ended).toBe(0);
+    expect(events.eventNames()).toEqual([]);
   });
 
   it.each([
@@ -192,7 +208,7 @@ describe("the process of holdfast serve", () => {
   });
 
   it("serves on when whoever reads its log has gone, and ends with 0", async () => {
-    const serving = await serve("--log-level=debug");
+    const serving = await serve(["--log-level=debug"]);
     serving.child.stdout!.destroy();
     for (let count = 0; count < 5; count++) {
       const client = await tcpClient(serving);
@@ -218,7 +234,7 @@ describe("the process of holdfast serve", () => {
   });
 
   it("ends within seconds when nobody reads its log any more", async () => {
-    const serving = await serve("--log-level=debug", "--log-sample-per-second=100000");
+    const serving = await serve(["--log-level=debug", "--log-sample-per-second=100000"]);
     serving.child.stdout!.pause();
     const pipeBytes = 65_536;
     for (let count = 0; count * 150 < 2 * pipeBytes; count++) {
@@ -247,4 +263,24 @@ describe("the process of holdfast serve", () => {
     expect(fatal[0]).toMatchObject({ err: { message: "a planted defect" } });
     expect(running.error()).toContain("a planted defect");
   });
+
+  it.each(["tcp", "websocket"] as const)(
+    "ends with 70 when an invariant breaks while a message is handled over %s",
+    async (transport) => {
+      const planted = join(folder, "invariant.mjs");
+      const router = new URL("../../dist/server/router.js", import.meta.url);
+      writeFileSync(
+        planted,
+        `import { Router } from ${JSON.stringify(router)};
+         Router.prototype.call = () => { throw new Error("a broken invariant"); };`,
+      );
+      const serving = await serve([], ["--import", planted]);
+      const client = await RawClient.active({ port: serving.ports[transport], transport });
+      client.send(call(2, "echo", "x"));
+      expect(await serving.ended).toEqual({ code: 70, signal: null });
+      const fatal = serving.records().filter(({ level }) => level === "fatal");
+      expect(fatal).toMatchObject([{ err: { message: "a broken invariant" } }]);
+      client.reset();
+    },
+  );
 });
