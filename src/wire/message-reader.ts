@@ -60,7 +60,7 @@ export class MessageReader extends protobuf.Reader {
     generated.decode(this, undefined, undefined, 0, message);
     // The generated code deletes a field whose value on the wire is its default.
     if (message.id === undefined) message.id = 0;
-    return message;
+    return message as ClientMessage;
   }
 
   // protobufjs declares Uint8Array here; the generated code only asks for `length`.
