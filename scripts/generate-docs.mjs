@@ -223,9 +223,9 @@ async function closeCodesPage() {
     "",
     wrap(
       "A reason is what the client is told: the code in `GoAway` and in the WebSocket close " +
-        "frame, the label `reason` of `holdfast_connections_closed_total`, and the field `reason` " +
-        "in the log. 3000 to 3499 invite the client to reconnect, with exponential backoff and " +
-        "full jitter; 3500 to 3999 tell it to change something first.",
+        "frame, the label `reason` of `holdfast_connections_closed_total`, and the field " +
+        "`reason` in the log. 3000 to 3499 invite the client to reconnect, with exponential " +
+        "backoff and full jitter; 3500 to 3999 tell it to change something first.",
     ),
     "",
     ...table(["code", "reason", "meaning", "reconnect"], Object.entries(CLOSE_REASONS).map(reason)),
@@ -298,8 +298,8 @@ async function statesPage() {
     "",
     wrap(
       "Rows are states, columns are events, cells the state that follows. An empty cell is an " +
-        "illegal move: a defect, which is logged, counted in `holdfast_illegal_transitions_total` " +
-        "and ends the process.",
+        "illegal move: a defect, which is logged, counted in " +
+        "`holdfast_illegal_transitions_total` and ends the process.",
     ),
     "",
     ...table(["", ...events], moves),

@@ -14,7 +14,16 @@ export {
 export type { RawHandler } from "./connection/connection-context.ts";
 export { SEND, type SendOutcome } from "./connection/outbound.ts";
 export type { SlowConsumerPolicy } from "./connection/send-queue.ts";
-export { type Log, type LogEvent, type LogFields, silentLog } from "./observe/log.ts";
+export {
+  createLog,
+  type Log,
+  type LogDestination,
+  type LogEvent,
+  type LogFields,
+  type LogLosses,
+  type LogOptions,
+  silentLog,
+} from "./observe/log.ts";
 export type { ListenerSpec, ListenerTransport } from "./server/listener-spec.ts";
 export {
   type CallAnswer,

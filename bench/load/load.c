@@ -437,7 +437,8 @@ static void run_for(double seconds) {
   double end = now() + seconds, heard = now();
   uint64_t before = messages;
   while (now() < end) {
-    turn(50);
+    // Without sleeping: to wake it would be charged to the server that let it sleep.
+    turn(0);
     if (messages != before) heard = now();
     before = messages;
     if (now() - heard > STUCK_SECONDS_MAX) die("no answer for %d s", STUCK_SECONDS_MAX);

@@ -29,6 +29,8 @@ export class TimerWheel {
   /** Milliseconds per tick: the precision of every deadline. */
   readonly tickMs: number;
   #nowTick: number = 0;
+  /** Deadlines up to this tick were met. */
+  #expiredTick: number = 0;
   #armed: number = 0;
   #live: number = 0;
 
@@ -123,10 +125,21 @@ export class TimerWheel {
 
   /** Moves on by whole ticks and calls the owner of every deadline that has been reached. */
   advance(ticks: number): void {
+    this.moveOn(ticks);
+    this.expire();
+  }
+
+  /** Moves on by whole ticks; deadlines that have been reached wait for {@link expire}. */
+  moveOn(ticks: number): void {
+    this.#nowTick += ticks;
+  }
+
+  /** Calls the owner of every deadline that has been reached. */
+  expire(): void {
     // After more than a turn every slot has been looked at; looking again would find nothing new.
-    const target = this.#nowTick + ticks;
-    let tick = Math.max(this.#nowTick, target - SLOTS);
-    this.#nowTick = target;
+    const target = this.#nowTick;
+    let tick = Math.max(this.#expiredTick, target - SLOTS);
+    this.#expiredTick = target;
     while (tick < target) {
       tick++;
       this.#expire(tick & (SLOTS - 1));

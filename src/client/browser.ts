@@ -1,4 +1,5 @@
-// The client library for browsers and for whatever else has the standard WebSocket: ws:// and wss://.
+// The client library for browsers and for whatever else has the standard WebSocket: ws:// and
+// wss://.
 
 import { HoldfastError } from "../base/errors.ts";
 import { SUBPROTOCOL } from "../wire/messages.ts";

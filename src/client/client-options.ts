@@ -69,7 +69,7 @@ export interface ClientSettings {
   readonly eventsMax: number;
 }
 
-interface NumberRow {
+export interface NumberRow {
   readonly default: number;
   /** Inclusive, as max. Whole numbers, or Infinity where max is. */
   readonly min: number;
@@ -78,19 +78,26 @@ interface NumberRow {
 
 const DAY_MS = 86_400_000;
 
-export const CLIENT_NUMBERS = {
+type NumberKey =
+  | "connectTimeoutMs"
+  | "handshakeTimeoutMs"
+  | "callTimeoutMs"
+  | "sendBytesMax"
+  | "eventsMax";
+
+export const CLIENT_NUMBERS: Readonly<Record<NumberKey, NumberRow>> = {
   connectTimeoutMs: { default: 10_000, min: 1, max: 600_000 },
   handshakeTimeoutMs: { default: 5_000, min: 1, max: 600_000 },
   callTimeoutMs: { default: 30_000, min: 1, max: DAY_MS },
   sendBytesMax: { default: 1_048_576, min: 1_024, max: 1_073_741_824 },
   eventsMax: { default: 1_024, min: 1, max: 1_000_000 },
-} as const satisfies Readonly<Record<string, NumberRow>>;
+};
 
-export const RECONNECT_NUMBERS = {
+export const RECONNECT_NUMBERS: Readonly<Record<keyof ReconnectOptions, NumberRow>> = {
   baseMs: { default: 500, min: 1, max: 600_000 },
   maxMs: { default: 20_000, min: 1, max: 3_600_000 },
   attemptsMax: { default: Infinity, min: 1, max: Infinity },
-} as const satisfies Readonly<Record<keyof ReconnectOptions, NumberRow>>;
+};
 
 export const NAME_LENGTH_MAX = 128;
 export const LABELS_MAX = 1_000;

@@ -6,7 +6,7 @@ import { FRAME_TOO_LARGE, type FrameSink, readFrames, Unread } from "../wire/fra
 import { uint32Framing } from "../wire/framing.ts";
 
 /** Longest body that is taken from a server. */
-export const MESSAGE_BYTES_MAX = 2 * 1_048_576;
+export const MESSAGE_BYTES_MAX: number = 2 * 1_048_576;
 
 /** Who takes the frames; `onFrame` gives false to stop. */
 export interface FrameTaker extends FrameSink {

@@ -111,8 +111,8 @@ export class Outbound {
   /** An empty frame. It passes what waits, and one that waits already is enough. */
   heartbeat(connection: Connection): void {
     if (connection.context.raw !== null) return;
-    this.#counters.heartbeatsOut++;
     if (connection.queue === null) {
+      this.#counters.heartbeatsOut++;
       this.#frame(connection, NOTHING);
       return;
     }
@@ -122,6 +122,7 @@ export class Outbound {
     const slab = this.#pool.lease(framing.overheadMax);
     const end = writer.frame(slab.bytes, 0, NOTHING);
     connection.queue.pushFront(slab, 0, end);
+    this.#counters.heartbeatsOut++;
     this.#counters.framesOut++;
     this.#account(connection.queue);
   }

@@ -5,9 +5,11 @@ import type { Clock } from "../base/clock.ts";
 import { Ring } from "../base/ring.ts";
 import type { CloseCause, CloseReason } from "../connection/close-reason.ts";
 import type { Connection } from "../connection/connection.ts";
+import type { TransportKind } from "../transport/transport.ts";
 
 export interface ClosedConnection {
   readonly id: string;
+  readonly transport: TransportKind;
   /** Milliseconds since the epoch. */
   readonly closedAt: number;
   readonly reason: CloseReason;
@@ -35,6 +37,7 @@ export class ClosedRing {
   push(connection: Connection): void {
     this.#ring.push({
       id: connection.id,
+      transport: connection.context.transport.kind,
       closedAt: this.#clock.wall(),
       reason: connection.closeReason!,
       cause: connection.closeCause!,

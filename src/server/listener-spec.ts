@@ -113,7 +113,7 @@ export function transportOf(
         messageBytesMax: 2 * options.frame.bytesMax + 64,
         onUpgradeRefused,
       };
-      return (handler) => new WebSocketTransport(websocket, handler, loaded);
+      return (handler) => new WebSocketTransport(websocket, handler, loaded, clock);
     }
     case "memory": {
       const memory = { ...MEMORY_DEFAULTS, ...transport };

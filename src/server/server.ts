@@ -460,7 +460,9 @@ export class Server implements ListenerOwner {
   }
 }
 
-/** A server as an application sees it. The rest of {@link Server} is for the parts of this package. */
+/**
+ * A server as an application sees it. The rest of {@link Server} is for the parts of this package.
+ */
 export type HoldfastServer = Pick<
   Server,
   | "addresses"

@@ -45,14 +45,16 @@ export class Ticker {
     if (lag > STALL_MS) this.#counters.loopStalls++;
     this.#onLag(lag);
     this.#owedMs += Math.min(elapsed, STALL_MS);
-    // The time was taken before the poll: whoever is expired now was silent until then.
-    this.#scheduled = this.#clock.afterPoll(() => this.#advance());
-  }
-
-  #advance(): void {
     const ticks = Math.floor(this.#owedMs / this.#wheel.tickMs);
     this.#owedMs -= ticks * this.#wheel.tickMs;
+    // What the poll reads was heard now, not before the stall; whoever is expired after it was
+    // silent until now.
+    this.#wheel.moveOn(ticks);
+    this.#scheduled = this.#clock.afterPoll(() => this.#expire());
+  }
+
+  #expire(): void {
     this.#scheduled = this.#clock.after(this.#wheel.tickMs - this.#owedMs, () => this.#tick());
-    this.#wheel.advance(ticks);
+    this.#wheel.expire();
   }
 }

@@ -80,6 +80,7 @@ class Link implements MemoryPeer {
   closedWith: number | null = null;
   closeCode: number = 0;
   lost: boolean = false;
+  isEndTold: boolean = false;
   readonly #transport: MemoryTransport;
   readonly handler: MemoryPeerHandler;
 
@@ -168,7 +169,8 @@ export class MemoryTransport implements Transport {
   write(channel: ChannelId, slab: Slab, start: number, end: number): WriteOutcome {
     const link = this.#channels.get(channel);
     if (link === null || link.toPeer.ended) return WRITE.REFUSED;
-    link.toPeer.push(slab.bytes.slice(start, end));
+    // Not slice(), which copies nothing where the slab is a Buffer.
+    link.toPeer.push(new Uint8Array(slab.bytes.subarray(start, end)));
     return this.#account(link);
   }
 
@@ -267,6 +269,8 @@ export class MemoryTransport implements Transport {
       return;
     }
     link.toServer.stopped = true;
+    if (link.isEndTold) return;
+    link.isEndTold = true;
     this.#handler.onEnd(link.channel);
   }
 

@@ -307,7 +307,8 @@ function open(options: ListenOptions): Promise<Server> {
 
 /** A Unix socket file that a process which is gone has left behind. */
 function isDeadSocket(path: string): Promise<boolean> {
-  // Connecting to a file that is no socket is refused as well, and such a file is not ours to remove.
+  // Connecting to a file that is no socket is refused as well, and such a file is not ours to
+  // remove.
   const file = lstatSync(path, { throwIfNoEntry: false });
   if (file?.isSocket() !== true) return Promise.resolve(false);
   return new Promise((resolve) => {

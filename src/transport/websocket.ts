@@ -5,6 +5,7 @@
 
 import { createServer } from "node:net";
 import type { Slab } from "../base/buffer-pool.ts";
+import type { Clock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { ChannelTable } from "./channel-table.ts";
 import { listenError } from "./listen-error.ts";
@@ -41,6 +42,8 @@ const BACKPRESSURE_BYTES_MAX = 2 * 1_048_576;
 interface ChannelWebSocket extends UwsWebSocket {
   channel: ChannelId;
   pings: number;
+  /** Its handler will be told about a drain. */
+  isDrainDue: boolean;
   /** The close frame that waits for buffered bytes to go first, or null. */
   closing: { readonly code: number; readonly reason: string } | null;
 }
@@ -55,16 +58,23 @@ export class WebSocketTransport implements Transport {
   readonly #options: WebSocketOptions;
   readonly #handler: TransportHandler;
   readonly #loaded: LoadedUws;
+  readonly #clock: Clock;
   readonly #app: UwsApp;
   readonly #channels: ChannelTable<ChannelWebSocket> = new ChannelTable();
   #pendingFiles: number = 0;
   #listening: object | null = null;
   #address: TransportAddress | null = null;
 
-  constructor(options: WebSocketOptions, handler: TransportHandler, loaded: LoadedUws) {
+  constructor(
+    options: WebSocketOptions,
+    handler: TransportHandler,
+    loaded: LoadedUws,
+    clock: Clock,
+  ) {
     this.#options = options;
     this.#handler = handler;
     this.#loaded = loaded;
+    this.#clock = clock;
     this.#app = loaded.uws.App();
     this.#route();
   }
@@ -234,6 +244,7 @@ export class WebSocketTransport implements Transport {
 
   #open(ws: ChannelWebSocket): void {
     ws.pings = 0;
+    ws.isDrainDue = false;
     ws.closing = null;
     ws.channel = this.#channels.add(ws);
     this.#handler.onOpen(ws.channel);
@@ -261,7 +272,20 @@ export class WebSocketTransport implements Transport {
     this.#handler.onChunk(ws.channel, NO_BYTES, 0, 0);
   }
 
+  /**
+   * What is written from inside this callback and does not fit may wait for ever: uWebSockets.js
+   * stops watching the socket when the callback returns. So the handler is told a moment later.
+   */
   #drain(ws: ChannelWebSocket): void {
+    this.#channels.queued[ws.channel] = ws.getBufferedAmount();
+    if (ws.isDrainDue) return;
+    ws.isDrainDue = true;
+    this.#clock.afterPoll(() => this.#drained(ws));
+  }
+
+  #drained(ws: ChannelWebSocket): void {
+    ws.isDrainDue = false;
+    if (ws.channel === -1) return;
     const queued = ws.getBufferedAmount();
     this.#channels.queued[ws.channel] = queued;
     if (queued > 0) return;
@@ -279,7 +303,9 @@ export class WebSocketTransport implements Transport {
 }
 
 const NO_ROUTE: UpgradeRefusal = { status: "400 Bad Request", header: null, cause: "bad_key" };
-/** uWebSockets.js knows fewer close codes than there are: a peer that gave one has left in order. */
+/**
+ * uWebSockets.js knows fewer close codes than there are: a peer that gave one has left in order.
+ */
 const PEER_LEFT: readonly string[] = [
   "Received TCP FIN before WebSocket close frame",
   "Received invalid close payload",

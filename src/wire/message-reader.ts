@@ -9,8 +9,8 @@ import type { ClientMessage } from "./messages.ts";
 import { Payload, type PayloadScope } from "./payload.ts";
 
 /**
- * What the generated code decodes into. Its own class would set `body` through a setter that deletes
- * the other members one by one, which costs more than all the rest of decoding.
+ * What the generated code decodes into. Its own class would set `body` through a setter that
+ * deletes the other members one by one, which costs more than all the rest of decoding.
  */
 class DecodedMessage {
   id: number = 0;

@@ -40,8 +40,10 @@ export const RECEIVING: ContractTests = {
       await until(() => bench.handler.received(channel).length === 5, "the first comes");
       peer.send(Buffer.from("other"));
       await until(() => bench.handler.received(channel).length === 10, "the second comes");
+      // A view whose memory is gone altogether has no bytes.
       const { bytes, start, end } = kept[0]!;
-      expect(Buffer.from(bytes.subarray(start, end)).toString()).not.toBe("first");
+      const left = bytes.length === 0 ? "" : Buffer.from(bytes).toString("latin1", start, end);
+      expect(left).not.toBe("first");
     },
   },
 

@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { WebSocket } from "ws";
+import { systemClock } from "../../src/base/clock.ts";
 import type { TransportHandler } from "../../src/transport/transport.ts";
 import type { UpgradeRefusal } from "../../src/transport/upgrade-check.ts";
 import { type LoadedUws, loadUws } from "../../src/transport/uws.ts";
@@ -95,7 +96,7 @@ export async function openWebSocket(
     origins: ["*"],
     onUpgradeRefused,
   };
-  const transport = new WebSocketTransport(options, handler, loaded);
+  const transport = new WebSocketTransport(options, handler, loaded, systemClock);
   const { port } = await transport.listen();
   return { transport, port };
 }
@@ -119,6 +120,7 @@ export function webSocketHarness(loaded: LoadedUws): TransportHarness {
       const { loadUws } = await import(${JSON.stringify(builtModule("transport/uws.js"))});
       const websocket = ${JSON.stringify(builtModule("transport/websocket.js"))};
       const { WebSocketTransport } = await import(websocket);
+      const { systemClock } = await import(${JSON.stringify(builtModule("base/clock.js"))});
       const { connect } = await import("node:net");
       const quiet = () => {};
       const handler = { admit: () => true, onOpen: () => opened(), onChunk: quiet, onDrain: quiet,
@@ -127,7 +129,7 @@ export function webSocketHarness(loaded: LoadedUws): TransportHarness {
       const isOpen = new Promise((resolve) => { opened = resolve; });
       const options = { host: "127.0.0.1", port: 0, messageBytesMax: 1000, subprotocol: null,
         origins: ["*"], onUpgradeRefused: quiet };
-      const transport = new WebSocketTransport(options, handler, loadUws());
+      const transport = new WebSocketTransport(options, handler, loadUws(), systemClock);
       const { port } = await transport.listen();
       const client = connect(port, "127.0.0.1");
       client.on("error", quiet).unref();

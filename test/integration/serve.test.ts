@@ -250,9 +250,16 @@ describe("the process of holdfast serve", () => {
   });
 
   it.each([
-    ["an exception", "setTimeout(() => { throw new Error('a planted defect'); }, 700)"],
-    ["a rejection", "setTimeout(() => Promise.reject(new Error('a planted defect')), 700)"],
-  ])("ends with 70 and one fatal record when nobody catches %s", async (_what, code) => {
+    ["an exception", "throw defect;"],
+    ["a rejection", "Promise.reject(defect);"],
+  ])("ends with 70 and one fatal record when nobody catches %s", async (_what, statement) => {
+    const code = `
+      const timer = setInterval(() => {
+        if (process.listenerCount("uncaughtException") === 0) return;
+        clearInterval(timer);
+        const defect = new Error("a planted defect");
+        ${statement}
+      }, 20);`;
     const planted = join(folder, "planted.mjs");
     writeFileSync(planted, code);
     const args = ["serve", ...FREE_PORTS, ...ON_LOOPBACK];

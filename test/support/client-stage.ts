@@ -51,18 +51,15 @@ export class ClientStage {
     return this.clock.settle();
   }
 
-  /** What a promise has come to so far; "pending" when it has not. */
-  async outcome(promise: Promise<unknown>): Promise<unknown> {
-    let outcome: unknown = "pending";
-    promise.then(
-      (value) => {
-        outcome = value === undefined ? "done" : value;
-      },
-      (error: unknown) => {
-        outcome = error;
-      },
-    );
+  /** What promises have come to when nothing more happens by itself. */
+  async outcomes(...promises: readonly Promise<unknown>[]): Promise<unknown[]> {
+    const watched = promises.map(watch);
     await this.settle();
+    return watched.map(({ outcome }) => outcome);
+  }
+
+  async outcome(promise: Promise<unknown>): Promise<unknown> {
+    const [outcome] = await this.outcomes(promise);
     return outcome;
   }
 
@@ -70,6 +67,24 @@ export class ClientStage {
   async reconnected(): Promise<void> {
     await this.clock.advance(60_000);
   }
+}
+
+/** What a promise has come to so far: "pending", "done", its value, or what it was rejected with. */
+export interface Watched {
+  readonly outcome: unknown;
+}
+
+export function watch(promise: Promise<unknown>): Watched {
+  const watched = { outcome: "pending" as unknown };
+  promise.then(
+    (value) => {
+      watched.outcome = value === undefined ? "done" : value;
+    },
+    (error: unknown) => {
+      watched.outcome = error;
+    },
+  );
+  return watched;
 }
 
 /** Collects what a subscription gives, as text, until it ends. */

@@ -14,6 +14,8 @@ const BODIES = ["", "", "hello", "call", "publish", "subscribe", "unsubscribe", 
 
 /** A client's message: every field that any body has, empty where this one has it not. */
 export interface ClientMessageRead {
+  /** Of the frame's body. */
+  readonly length: number;
   readonly id: number;
   readonly body: (typeof BODIES)[number];
   readonly version: number;
@@ -67,6 +69,7 @@ export function readClientMessage(bytes: Buffer): ClientMessageRead {
   const maps = inner.filter(([field]) => field === mapField).map(([, entry]) => entry as Buffer);
   const entries = maps.map((entry) => readFields(entry).map(([, value]) => String(value)));
   return {
+    length: bytes.length,
     id,
     body,
     version: body === "hello" ? Number(of(1) ?? 0) : 0,

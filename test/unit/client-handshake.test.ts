@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
-import { ClientStage } from "../support/client-stage.ts";
+import { ClientStage, watch } from "../support/client-stage.ts";
 import { frames, honest, type Script } from "../support/fake-server.ts";
 import { bytesField, frame, numberField } from "../support/raw-message.ts";
 
@@ -367,11 +367,12 @@ describe("closing before it is connected", () => {
     );
     await stage.settle();
     expect(stage.client.state).toBe(state);
-    const ready = stage.client.ready();
-    const closing = stage.client.close();
+    const ready = watch(stage.client.ready());
+    const closing = watch(stage.client.close());
     expect(stage.client.state).toBe("closed");
-    expect(await stage.outcome(ready)).toMatchObject({ code: "HOLDFAST_CLIENT_CLOSED" });
-    expect(await stage.outcome(closing)).toBe("done");
+    await stage.settle();
+    expect(ready.outcome).toMatchObject({ code: "HOLDFAST_CLIENT_CLOSED" });
+    expect(closing.outcome).toBe("done");
     expect(await stage.client.closed).toEqual({ code: 1000, reason: "closed by the user" });
     expect([stage.network.openLinks, stage.clock.pending]).toEqual([0, 0]);
     expect(await stage.outcome(stage.client.close())).toBe("done");

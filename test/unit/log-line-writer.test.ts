@@ -72,7 +72,7 @@ describe("a line writer", () => {
     expect(writer.lost).toBe(0);
   });
 
-  it("does not wait for a reader that is behind, and loses nothing that its buffer holds", async () => {
+  it("does not wait for a reader that is behind, and loses nothing it can keep", async () => {
     const fd = pipe();
     const writer = new LineWriter(fd, systemClock);
     const lines = Array.from({ length: 200 }, (_, index) => line(index, 1_000));

@@ -236,7 +236,7 @@ describe("the log for people", () => {
     expect(lines[0]).toContain("WARN");
     expect(lines[0]).toContain("careful");
     expect(lines[0]).toContain("tcp");
-    expect(() => JSON.parse(lines[0]!) as unknown).toThrow();
+    expect(() => JSON.parse(lines[0]!) as unknown).toThrow(SyntaxError);
   });
 
   it.each([
