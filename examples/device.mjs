@@ -3,8 +3,8 @@
 //   node examples/device.mjs serve
 //   node examples/device.mjs run DEVICE [ENDPOINT]
 //
-// The device names itself with a label; the service finds it by that label and pushes commands to it.
-// When the service sees a temperature above 30 it tells the device to cool.
+// The device names itself with a label; the service finds it by that label and pushes commands. When
+// it sees a temperature above 30 it tells the device to cool.
 
 import { createServer, STATUS, StatusError } from "holdfast";
 import { connect } from "holdfast/client";

@@ -141,14 +141,16 @@ export class Router {
       message.payload instanceof Payload ? message.payload : Payload.empty(this.#scope);
     const context = new CallContext(connection, message, payload, this.#timeout(message));
     const startedMs = this.#now();
-    let answer: CallAnswer | PromiseLike<CallAnswer>;
+    let answer: CallAnswer | Promise<CallAnswer>;
     try {
-      answer = handler(context);
+      const given = handler(context);
+      // A thenable of the application's may throw where a promise would reject.
+      answer = isThenable(given) ? Promise.resolve(given) : given;
     } catch (error) {
       this.#failed(connection, context, id, error, startedMs);
       return;
     }
-    if (isThenable(answer)) this.#await(connection, context, id, answer, startedMs);
+    if (answer instanceof Promise) this.#await(connection, context, id, answer, startedMs);
     else this.#answer(connection, context, id, answer, startedMs);
   }
 
@@ -161,9 +163,15 @@ export class Router {
     connection: Connection,
     context: CallContext,
     id: number,
-    answer: PromiseLike<CallAnswer>,
+    answer: Promise<CallAnswer>,
     startedMs: number,
   ): void {
+    if (!connection.isOpen) {
+      // The handler itself has closed it: nobody would tell this call so any more.
+      context.abort(disconnected());
+      answer.catch(() => {});
+      return;
+    }
     const pending = new PendingCall(this.#wheel, connection, context, () => {
       fail(connection, id, STATUS.DEADLINE_EXCEEDED, "the deadline passed");
       this.#options.onAnswered(this.#now() - startedMs, STATUS.DEADLINE_EXCEEDED);
@@ -236,6 +244,10 @@ export class Router {
   }
 }
 
+function disconnected(): HoldfastError {
+  return new HoldfastError("HOLDFAST_DISCONNECTED", "the connection has closed");
+}
+
 function isThenable(answer: unknown): answer is PromiseLike<CallAnswer> {
   return typeof (answer as { then?: unknown } | undefined)?.then === "function";
 }
@@ -286,7 +298,7 @@ class PendingCall implements TimerOwner, Work {
 
   abandon(): void {
     if (!this.finish()) return;
-    this.#context.abort(new HoldfastError("HOLDFAST_DISCONNECTED", "the connection has closed"));
+    this.#context.abort(disconnected());
     this.#connection.calls--;
   }
 

@@ -129,7 +129,8 @@ export const CLOSING: ContractTests = {
       bench.handler.on.onChunk = (channel) => {
         if (first !== null) return;
         first = channel;
-        for (const other of all) if (other.channel !== channel) bench.transport.reset(other.channel);
+        for (const other of all)
+          if (other.channel !== channel) bench.transport.reset(other.channel);
       };
       for (const { peer } of all) peer.send(Buffer.from("x"));
       await until(() => bench.handler.closed.length === 2, "the two others are closed");
@@ -161,7 +162,9 @@ export const CLOSING: ContractTests = {
     async run(bench) {
       const all = [await bench.connect(), await bench.connect(), await bench.connect()];
       bench.handler.on.onClose = (channel) => {
-        const [next, after] = all.map((other) => other.channel).filter((other) => other !== channel);
+        const [next, after] = all
+          .map((other) => other.channel)
+          .filter((other) => other !== channel);
         bench.transport.close(next!, 1000, "");
         bench.transport.reset(after!);
         bench.transport.reset(channel);

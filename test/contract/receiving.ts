@@ -24,7 +24,9 @@ export const RECEIVING: ContractTests = {
       const total = messages.reduce((sum, { length }) => sum + length, 0);
       await until(() => bench.handler.received(channel).length === total, "all bytes come");
       if (bench.transport.hasMessages) {
-        expect(bench.handler.chunks(channel).map(({ length }) => length)).toEqual([1, 2, 70_000, 1]);
+        expect(bench.handler.chunks(channel).map(({ length }) => length)).toEqual([
+          1, 2, 70_000, 1,
+        ]);
       }
       expect(bench.handler.received(channel).equals(Buffer.concat(messages))).toBe(true);
     },

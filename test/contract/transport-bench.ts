@@ -256,7 +256,11 @@ export function giveBack(slab: Slab): void {
   slab.release();
 }
 
-export async function until(condition: () => boolean, what: string, ms: number = 5_000): Promise<void> {
+export async function until(
+  condition: () => boolean,
+  what: string,
+  ms: number = 5_000,
+): Promise<void> {
   const deadline = performance.now() + ms;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`it did not come about that ${what}`);

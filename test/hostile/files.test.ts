@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { hasWebSocket, RAW_TRANSPORTS } from "../support/oracle.ts";
 import { RawClient, rawSocket } from "../support/raw-client.ts";
+import { OPCODE, upgradeRequest, webSocketFrame } from "../support/raw-websocket.ts";
 import { ServerProcess } from "../support/server-process.ts";
 
 const FILES = 256;
@@ -20,6 +21,15 @@ async function crowd<T>(attempts: number, open: () => Promise<T>): Promise<T[]> 
     for (const result of some) if (result.status === "fulfilled") inside.push(result.value);
   }
   return inside;
+}
+
+/** Upgrades, breaks the rules, and never closes its side. */
+async function rudeSocket(port: number): Promise<Socket> {
+  const socket = await rawSocket(port);
+  const rudeness = webSocketFrame({ opcode: OPCODE.TEXT, payload: "against the rules" });
+  socket.once("data", () => socket.write(rudeness)).resume();
+  socket.write(upgradeRequest());
+  return socket;
 }
 
 /** A new client is served, at the latest when the server has seen that there is room. */
@@ -57,6 +67,24 @@ describe.skipIf(process.platform !== "linux")("row 59", () => {
       newcomer.socket.destroy();
       await until(() => server.files <= baseline, () => `${server.files} files, ${baseline} before`);
       expect(server.isAlive).toBe(true);
+    },
+  );
+
+  test.skipIf(!hasWebSocket())(
+    "row 59: sockets that we have closed and their peers have not count until they are gone",
+    async () => {
+      const server = await ServerProcess.start(FILES, []);
+      const port = server.ports.get("websocket")!;
+      const neighbour = await RawClient.active({ transport: "tcp", port: server.ports.get("tcp")! });
+      onTestFinished(() => void neighbour.socket.destroy());
+      const rude: Socket[] = await crowd(2 * ATTEMPTS, () => rudeSocket(port));
+      onTestFinished(() => rude.forEach((socket) => socket.destroy()));
+      expect(await server.cpuShare(500), "CPU").toBeLessThan(CPU_SHARE_MAX);
+      expect(server.files, "files").toBeLessThan(FILES - 20);
+      expect(await neighbour.echo()).toBeLessThan(500);
+      const newcomer = await servedAgain("websocket", port);
+      await newcomer.echo();
+      newcomer.socket.destroy();
     },
   );
 

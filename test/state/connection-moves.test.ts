@@ -151,7 +151,10 @@ describe("a legal move", () => {
     connection.disconnect({ code: 4_000 });
     await running.clock.settle();
     expect(client.closedWith).toBe(3_003);
-    expect([connection.closeReason, connection.closeCause]).toEqual(["slow_consumer", "queue_full"]);
+    expect([connection.closeReason, connection.closeCause]).toEqual([
+      "slow_consumer",
+      "queue_full",
+    ]);
     expect(running.server.closedByReason.slow_consumer).toBe(1);
   });
 

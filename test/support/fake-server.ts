@@ -150,6 +150,10 @@ export const frames = {
 /** What carries a peer's bytes. */
 interface Wire {
   write(bytes: Buffer): void;
+  /** A text message, where there are any. */
+  writeText?(text: string): void;
+  /** Stops reading, or goes on. */
+  setReading?(isReading: boolean): void;
   /** Closes in order; the code is for WebSockets. */
   end(code: number, reason: string): void;
   reset(): void;
@@ -196,6 +200,18 @@ export class FakePeer {
   /** Frames, in one piece. */
   send(...parts: readonly Buffer[]): void {
     this.wire.write(Buffer.concat(parts));
+  }
+
+  sendText(text: string): void {
+    this.wire.writeText?.(text);
+  }
+
+  pause(): void {
+    this.wire.setReading?.(false);
+  }
+
+  resume(): void {
+    this.wire.setReading?.(true);
   }
 
   end(code: number = 1000, reason: string = ""): void {
@@ -318,6 +334,7 @@ export class FakeServer {
   readonly peers: FakePeer[] = [];
   script: Script;
   #endpoint: string = "";
+  #isUnix: boolean = false;
   #closers: (() => void)[] = [];
 
   constructor(script: Script = honest) {
@@ -348,8 +365,9 @@ export class FakeServer {
       else server.listen(path, resolve);
     });
     const address = server.address();
-    const isUnix = typeof address === "string" || address === null;
-    this.#endpoint = isUnix ? `unix:${path}` : `tcp://127.0.0.1:${address.port}`;
+    this.#isUnix = path !== undefined;
+    const { port } = address as { port: number };
+    this.#endpoint = path === undefined ? `tcp://127.0.0.1:${port}` : `unix:${path}`;
     this.#closers.push(() => {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -389,8 +407,10 @@ export class FakeServer {
   #serve(socket: Socket): void {
     const peer = this.#add({
       write: (bytes) => void socket.write(bytes),
+      setReading: (isReading) => void (isReading ? socket.resume() : socket.pause()),
       end: () => void socket.end(),
-      reset: () => void socket.resetAndDestroy(),
+      // A Unix socket has no RST: the client sees it gone, and EPIPE.
+      reset: () => void (this.#isUnix ? socket.destroy() : socket.resetAndDestroy()),
     });
     socket.on("data", (bytes) => peer.receive(bytes));
     socket.on("error", () => {
@@ -404,6 +424,8 @@ export class FakeServer {
   #serveWebSocket(socket: WebSocket): void {
     const peer = this.#add({
       write: (bytes) => void socket.send(bytes),
+      writeText: (text) => void socket.send(text),
+      setReading: (isReading) => void (isReading ? socket.resume() : socket.pause()),
       end: (code, reason) => socket.close(code, reason),
       reset: () => {
         const { _socket } = socket as unknown as { _socket: Socket & Duplex };

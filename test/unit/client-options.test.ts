@@ -217,7 +217,9 @@ describe("what a request may be given", () => {
   it.each([[{ eventsMax: 0 }], [{ eventsMax: 1.5 }], [{ metadata: {} }], [{ offset: 1 }]])(
     "subscribe() refuses %o",
     async (options) => {
-      await expect(client.subscribe("t", options)).rejects.toMatchObject(invalid(/^(eve|met|off)/));
+      await expect(client.subscribe("t", options as object)).rejects.toMatchObject(
+        invalid(/^(eve|met|off)/),
+      );
     },
   );
 

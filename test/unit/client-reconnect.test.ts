@@ -147,6 +147,7 @@ describe("the waits between attempts", () => {
       for (let round = 0; round < 12; round++) {
         await stage.clock.advance(aliveMs);
         stage.peer.reset();
+        await stage.settle();
         while (stage.client.state !== "active") await stage.clock.advance(25);
       }
       return stage.clock.now();

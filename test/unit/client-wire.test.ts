@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { connect as connectBrowser } from "../../src/client/browser.ts";
 import { connect } from "../../src/client/node.ts";
 import { ClientStage, Collected, watch } from "../support/client-stage.ts";
 import { FakeNetwork, type FakePeer, frames, honest, silent } from "../support/fake-server.ts";
@@ -198,6 +199,29 @@ describe("what a server may send", () => {
     });
     await fc.assert(property, { numRuns: 100 });
   }, 20_000);
+});
+
+describe("in a browser", () => {
+  it("everything works where there is no Buffer, half frames too", async () => {
+    const clock = new ManualClock();
+    const network = new FakeNetwork();
+    vi.stubGlobal("Buffer", undefined);
+    try {
+      const client = connectBrowser("tcp://a:1", {}, { clock, dialer: network.dialer });
+      await clock.settle();
+      expect(String(await client.call("echo", "é"))).toBe("195,169");
+      const collected = new Collected(await client.subscribe("t"));
+      const bytes = frames.event("t", "x".repeat(2_000), 1);
+      network.peer.send(bytes.subarray(0, 700));
+      await clock.settle();
+      network.peer.send(bytes.subarray(700));
+      await clock.settle();
+      expect(collected.items).toEqual([`${"x".repeat(2_000)}@1`]);
+      await client.close();
+    } finally {
+      vi.unstubAllGlobals();
+    }
+  });
 });
 
 describe("heartbeats", () => {
