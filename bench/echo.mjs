@@ -1,6 +1,7 @@
 // CPU time of an echo: Holdfast's call of method `echo`, full stack, against the bare echo of the
 // library under it. Prints a table; the exit code is 1 where a target was missed.
 //   npm run bench:echo -- --connections 200,5000 --in-flight 1,16 --seconds 3 --rounds 5
+import { loadavg } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { progress, readFlags } from "./command-line.mjs";
@@ -127,6 +128,10 @@ if (most > fileLimit() - 100) {
   process.exit(2);
 }
 progress(`load client: ${loadClientName()}; Node ${process.version}`);
+const loads = flags.connections.length * flags["in-flight"].length;
+const each = flags.warmup + flags.seconds + 1;
+const minutes = (loads * flags.rounds * contestants.length * each) / 60;
+progress(`load average ${loadavg()[0].toFixed(1)}; this takes about ${Math.ceil(minutes)} min`);
 const rows = [];
 for (const connections of flags.connections) {
   for (const inFlight of flags["in-flight"]) rows.push(...(await runLoad(connections, inFlight)));

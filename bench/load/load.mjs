@@ -11,6 +11,7 @@ const PORTS_PER_SOURCE = 4_000;
 const OPENING_MAX = 200;
 const STUCK_MS_MAX = 10_000;
 const CLOSE_MS_MAX = 20_000;
+const SETTLE_MS_MAX = 2_000;
 /** What /proc counts CPU time in, a hundredth of a second, in microseconds. */
 const TICK_MICROS = 10_000;
 
@@ -102,6 +103,10 @@ class Client {
     this.#socket.on("data", (bytes) => this.#take(bytes));
     this.#socket.on("error", () => {});
     this.#socket.on("close", () => this.#closed());
+  }
+
+  get isWaiting() {
+    return this.#waiting.size > 0;
   }
 
   ask(id) {
@@ -266,6 +271,16 @@ async function runFor(seconds) {
   }
 }
 
+/** Nothing new is asked: all that was asked is answered, and nothing else comes. */
+async function settle() {
+  const limit = performance.now() + SETTLE_MS_MAX;
+  const isWaiting = () => clients.some((client) => client.isWaiting);
+  running = false;
+  while (isWaiting() && performance.now() < limit) await wait(10);
+  if (isWaiting()) wrong("not everything was answered");
+  await wait(50);
+}
+
 async function echo() {
   await openMore(Number(flags.connections));
   running = true;
@@ -278,14 +293,15 @@ async function echo() {
   const began = performance.now();
   const cpu = serverCpuMicros();
   await runFor(Number(flags.seconds));
-  const result = {
+  const measured = {
     messages: counts.messages - messages,
     seconds: (performance.now() - began) / 1000,
     cpuMicros: serverCpuMicros() - cpu,
-    errors: counts.errors,
-    lost: counts.lost,
   };
-  process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit());
+  await settle();
+  const result = { ...measured, errors: counts.errors, lost: counts.lost };
+  const failed = counts.errors > 0 || counts.lost > 0;
+  process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(failed ? 1 : 0));
 }
 
 async function closeAll() {

@@ -31,7 +31,7 @@ export interface Link {
   readonly bufferedBytes: number;
   /** Whether the bytes come in messages, none of which may end inside a frame. */
   readonly hasMessages: boolean;
-  /** Keeps `bytes` until they have left: they must not change. Ignored where it is not open. */
+  /** Not before onOpen; in vain after close(). Keeps `bytes`: they must not change any more. */
   send(bytes: Bytes): void;
   /** Sends what is buffered, then closes in order; onClosed tells when that is done. */
   close(code: number, reason: string): void;

@@ -32,7 +32,7 @@ export class FrameInbox {
   receive(bytes: Bytes): string | null {
     const end = bytes.length;
     let at = 0;
-    while (this.#unread !== null && at < end && this.#taker.isReading) {
+    while (this.#unread !== null && at < end) {
       const missing = this.#unread.missing(uint32Framing, MESSAGE_BYTES_MAX);
       const taken = missing === 0 ? end : Math.min(end, at + missing);
       this.#unread.append(bytes, at, taken);

@@ -8,7 +8,7 @@ const PIECE_BYTES_MAX = 16_384;
 
 export class Outbox {
   readonly #send: (piece: Bytes) => void;
-  #frames: Bytes[] = [];
+  readonly #frames: Bytes[] = [];
   #bytes: number = 0;
   #pieceBytesMax: number = 0;
 
@@ -35,13 +35,9 @@ export class Outbox {
     const frames = this.#frames;
     if (frames.length === 0) return;
     const piece = frames.length === 1 ? frames[0]! : concatenate(frames, this.#bytes);
-    this.discard();
-    this.#send(piece);
-  }
-
-  discard(): void {
-    this.#frames.length = 0;
+    frames.length = 0;
     this.#bytes = 0;
+    this.#send(piece);
   }
 }
 

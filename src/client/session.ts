@@ -206,6 +206,7 @@ export class Session implements LinkHandler, FrameTaker, RequestPlace {
       this.#lose("HOLDFAST_CONNECT_FAILED", text);
     });
     const hello = { version: PROTOCOL_VERSION, token: this.#token, client: name, labels };
+    // It may be long, and is of no use any more.
     this.#token = "";
     this.#outbox.put(this.#parts.writer.frame({ id: HELLO_ID, hello }));
     this.#owner.onOpened();
@@ -279,7 +280,8 @@ export class Session implements LinkHandler, FrameTaker, RequestPlace {
 
   #takeFirst(message: ServerMessage): void {
     const { welcome, failure } = message;
-    if (message.id === HELLO_ID && message.body === "welcome") this.#welcomed(welcome!);
+    if (this.#refusal !== null) this.onBreach("more than one answer to Hello");
+    else if (message.id === HELLO_ID && message.body === "welcome") this.#welcomed(welcome!);
     else if (message.id === HELLO_ID && message.body === "failure") this.#refusal = failure!;
     else this.onBreach(`${message.body} with id ${message.id} before Welcome`);
   }
@@ -426,7 +428,6 @@ export class Session implements LinkHandler, FrameTaker, RequestPlace {
     this.#timer?.cancel();
     this.#timer = null;
     this.#link = null;
-    this.#outbox.discard();
     this.#inbox.release();
   }
 

@@ -80,13 +80,14 @@ export class TopicReader implements AsyncIterable<SubscriptionMessage, undefined
     this.end(null);
   }
 
-  /** The server has accepted it. @param isAgain after a reconnect: something may be missing. */
-  accepted(isAgain: boolean): void {
+  /** The server has accepted it, for the first time or again. */
+  accepted(): void {
     if (this.#state === READER.JOINING) {
       this.#state = READER.OPEN;
       this.cutoff?.stopTimer();
       this.#joining.resolve(this);
-    } else if (isAgain) {
+    } else {
+      // The connection was another before: nobody knows what came in between.
       this.deliver({ type: "gap", topic: this.topic, missed: null });
     }
   }

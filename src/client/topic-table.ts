@@ -1,6 +1,7 @@
 // The topics that a client is subscribed to: one wire subscription each, shared by its readers and
 // asked for again on every new connection.
 
+import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import type { HoldfastError } from "../base/errors.ts";
 import type { Event, Gap } from "../wire/messages.ts";
@@ -25,8 +26,6 @@ class Topic {
   readonly name: string;
   readonly readers: Set<TopicReader> = new Set();
   state: (typeof TOPIC)[keyof typeof TOPIC] = TOPIC.WANTED;
-  /** On an earlier connection. */
-  wasLive: boolean = false;
   request: Request | null = null;
 
   constructor(name: string) {
@@ -69,7 +68,7 @@ export class TopicTable {
       reader.cutoff = new Cutoff(this.#options.clock, timeoutMs, signal, what(name), (error) =>
         reader.cut(error),
       );
-      if (topic.state === TOPIC.LIVE) reader.accepted(false);
+      if (topic.state === TOPIC.LIVE) reader.accepted();
       else if (topic.state === TOPIC.WANTED) this.#ask(topic);
     });
   }
@@ -122,7 +121,7 @@ export class TopicTable {
       what(topic.name),
       { subscribe: { topic: topic.name } },
       Infinity,
-      (error) => this.#answered(topic, request, error),
+      (error) => this.#answered(topic, error),
     );
     topic.request = request;
     const { clock, timeoutMs } = this.#options;
@@ -132,13 +131,12 @@ export class TopicTable {
     session.send(request);
   }
 
-  #answered(topic: Topic, request: Request, error: HoldfastError | null): void {
-    if (topic.request !== request || topic.state !== TOPIC.ASKED) return;
+  #answered(topic: Topic, error: HoldfastError | null): void {
+    assert(topic.state === TOPIC.ASKED, "whoever lets go of a topic drops its request");
     topic.request = null;
     if (error === null) {
       topic.state = TOPIC.LIVE;
-      for (const reader of [...topic.readers]) reader.accepted(topic.wasLive);
-      topic.wasLive = true;
+      for (const reader of [...topic.readers]) reader.accepted();
     } else if (error.code === "HOLDFAST_DISCONNECTED" || error.code === "HOLDFAST_CLIENT_CLOSED") {
       topic.state = TOPIC.WANTED;
     } else {

@@ -9,7 +9,6 @@ export interface StandardWebSocket {
   binaryType: string;
   readonly bufferedAmount: number;
   readonly protocol: string;
-  readonly readyState: number;
   onopen: ((event: never) => void) | null;
   onmessage: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
@@ -20,7 +19,6 @@ export interface StandardWebSocket {
   terminate?(): void;
 }
 
-const OPEN = 1;
 /** Of a close that this side gave no code for. */
 const NO_STATUS = 1005;
 
@@ -62,7 +60,7 @@ export class WebSocketLink implements Link {
   }
 
   send(bytes: Bytes): void {
-    if (this.#socket.readyState === OPEN) this.#socket.send(bytes);
+    this.#socket.send(bytes);
   }
 
   close(code: number, reason: string): void {

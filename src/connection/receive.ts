@@ -168,29 +168,28 @@ function readUnread(connection: Connection): void {
   }
 }
 
+const SKIP: FrameSink = { onFrame: () => true };
+
 function stash(connection: Connection, bytes: Bytes, start: number, end: number): void {
   const { context } = connection;
-  if (context.transport.hasMessages && !holdsWholeFrames(connection, bytes, start, end)) {
-    connection.close("protocol_error", "truncated_frame");
-    return;
+  if (context.transport.hasMessages) {
+    // Where a message ends is known only now: it must end with a frame.
+    const { framing, limits } = context;
+    const next = readFrames(framing, limits.frameBytesMax, bytes, start, end, start, SKIP);
+    if (next < 0) {
+      connection.frameFault(next, bytes, start);
+      return;
+    }
+    if (next !== end) {
+      connection.close("protocol_error", "truncated_frame");
+      return;
+    }
   }
   connection.unread ??= new Unread(context.pool, end - start);
   connection.unread.append(bytes, start, end);
   if (connection.unread.length > context.limits.receiveBacklogBytesMax) {
     connection.close("rate_limited", "receive_backlog");
   }
-}
-
-const SKIP: FrameSink = { onFrame: () => true };
-
-function holdsWholeFrames(
-  { context }: Connection,
-  bytes: Bytes,
-  start: number,
-  end: number,
-): boolean {
-  const { framing, limits } = context;
-  return readFrames(framing, limits.frameBytesMax, bytes, start, end, start, SKIP) === end;
 }
 
 /** After a chunk: is a frame incomplete, and may it be? */

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { WRITE } from "../../src/transport/transport.ts";
-import { type ContractTests, pass, pattern, until } from "./transport-bench.ts";
+import { type ContractTests, pass, pattern, until } from "../support/transport-bench.ts";
 
 export const CLOSING: ContractTests = {
   "close ends the connection in order, and both sides learn of it once": {
@@ -28,7 +28,7 @@ export const CLOSING: ContractTests = {
       expect(bench.handler.isOpen(channel)).toBe(true);
       peer.setReading(true);
       await until(() => peer.ended !== null, "the peer is told");
-      expect(peer.received.length).toBe(written);
+      expect(peer.receivedBytes).toBe(written);
       expect(peer.received.equals(pattern(0, written))).toBe(true);
       if (bench.harness.traits.hasCloseCodes) expect(peer.ended!.code).toBe(3001);
       await until(() => bench.pool.leased === 0, "every slab is released");
@@ -41,7 +41,7 @@ export const CLOSING: ContractTests = {
       bench.transport.close(channel, 1000, "");
       expect(bench.write(channel, "too late")).toBe(WRITE.REFUSED);
       await until(() => peer.ended !== null, "the peer is told");
-      expect(peer.received.length).toBe(0);
+      expect(peer.receivedBytes).toBe(0);
     },
   },
 
@@ -57,7 +57,7 @@ export const CLOSING: ContractTests = {
       slab.release();
       peer.setReading(true);
       await until(() => peer.ended !== null, "the peer is told");
-      expect(peer.received.length).toBe(written);
+      expect(peer.receivedBytes).toBe(written);
     },
   },
 
@@ -153,7 +153,7 @@ export const CLOSING: ContractTests = {
       const { written } = bench.writeUntilQueued(channel);
       peer.setReading(true);
       await until(() => peer.ended !== null, "the peer is told");
-      expect(peer.received.length).toBe(written + 3);
+      expect(peer.receivedBytes).toBe(written + 3);
       expect(peer.received.subarray(written).toString()).toBe("bye");
     },
   },
@@ -185,7 +185,7 @@ export const CLOSING: ContractTests = {
       expect(bench.handler.drains).toBe(0);
       peer.setReading(true);
       await until(() => peer.ended !== null, "the peer is told");
-      expect(peer.received.length).toBeLessThan(written);
+      expect(peer.receivedBytes).toBeLessThan(written);
     },
   },
 
@@ -213,7 +213,7 @@ export const CLOSING: ContractTests = {
       bench.transport.close(channel, 1000, "");
       peer.setReading(true);
       await until(() => peer.ended !== null, "the peer is done");
-      expect(peer.received.length).toBe(written);
+      expect(peer.receivedBytes).toBe(written);
       await until(() => !bench.handler.isOpen(channel), "it is closed");
       expect(bench.handler.endOf(channel)).toBe("closed");
     },

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,7 +9,7 @@ import { HoldfastError } from "../../src/base/errors.ts";
 import { TcpNetTransport } from "../../src/transport/tcp-net.ts";
 import type { Transport } from "../../src/transport/transport.ts";
 import { WebSocketTransport } from "../../src/transport/websocket.ts";
-import { Recorder } from "./transport-bench.ts";
+import { Recorder } from "../support/transport-bench.ts";
 import { uwsIfAny } from "./websocket-harness.ts";
 
 const loaded = uwsIfAny();
@@ -116,8 +117,10 @@ describe("listening on a Unix socket", () => {
 
   it("takes over what a process that is gone has left behind", async () => {
     const path = join(folder, "stale.sock");
-    const program = `require("node:net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
-    const { spawnSync } = await import("node:child_process");
+    const program = `
+      const die = () => process.kill(process.pid, "SIGKILL");
+      require("node:net").createServer().listen(${JSON.stringify(path)}, die);
+    `;
     const { signal } = spawnSync(process.execPath, ["--eval", program]);
     expect(signal).toBe("SIGKILL");
     const blocked = createServer();

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { expect } from "vitest";
 import { WRITE } from "../../src/transport/transport.ts";
-import { type ContractTests, pass, until } from "./transport-bench.ts";
+import { type ContractTests, pass, until } from "../support/transport-bench.ts";
 
 export const LISTENING: ContractTests = {
   "a transport that stopped accepting takes nobody new and keeps those it has": {
@@ -13,7 +13,7 @@ export const LISTENING: ContractTests = {
       expect(bench.write(channel, "still here")).toBe(WRITE.SENT);
       peer.send(Buffer.from("me too"));
       await until(() => peer.received.toString() === "still here", "the peer is served");
-      await until(() => bench.handler.received(channel).length === 6, "the peer is heard");
+      await until(() => bench.handler.receivedBytes(channel) === 6, "the peer is heard");
     },
   },
 

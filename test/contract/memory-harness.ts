@@ -7,9 +7,10 @@ import {
   type MemoryPeerHandler,
   MemoryTransport,
 } from "../../src/transport/memory.ts";
-import type { ContractPeer, TransportHarness } from "./transport-bench.ts";
+import type { ContractPeer, TransportHarness } from "../support/transport-bench.ts";
 
 class InProcessPeer implements ContractPeer, MemoryPeerHandler {
+  receivedBytes: number = 0;
   readonly #chunks: Buffer[] = [];
   #ended: ContractPeer["ended"] = null;
   readonly #peer: MemoryPeer;
@@ -28,6 +29,7 @@ class InProcessPeer implements ContractPeer, MemoryPeerHandler {
 
   onData(bytes: Uint8Array): void {
     this.#chunks.push(Buffer.from(bytes));
+    this.receivedBytes += bytes.length;
   }
 
   onClose(code: number): void {

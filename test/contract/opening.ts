@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { WRITE } from "../../src/transport/transport.ts";
-import { type ContractTests, pass, until } from "./transport-bench.ts";
+import { type ContractTests, pass, until } from "../support/transport-bench.ts";
 
 export const OPENING: ContractTests = {
   "a connection is told to the handler once, before anything else of it": {
@@ -26,7 +26,7 @@ export const OPENING: ContractTests = {
       const first = await bench.connect();
       const other = await bench.connect();
       first.peer.send(Buffer.from("old"));
-      await until(() => bench.handler.received(first.channel).length === 3, "the bytes come");
+      await until(() => bench.handler.receivedBytes(first.channel) === 3, "the bytes come");
       bench.transport.close(first.channel, 1000, "");
       first.peer.end();
       await until(() => !bench.handler.isOpen(first.channel), "the first is closed");
@@ -34,11 +34,11 @@ export const OPENING: ContractTests = {
       expect(second.channel).toBe(first.channel);
       expect(bench.transport.queued[second.channel]).toBe(0);
       second.peer.send(Buffer.from("new"));
-      await until(() => bench.handler.received(second.channel).length === 3, "the bytes come");
+      await until(() => bench.handler.receivedBytes(second.channel) === 3, "the bytes come");
       expect(bench.handler.received(second.channel).toString()).toBe("new");
       expect(bench.write(second.channel, "for the second")).toBe(WRITE.SENT);
-      await until(() => second.peer.received.length === 14, "the answer comes");
-      expect([first.peer.received.length, other.peer.received.length]).toEqual([0, 0]);
+      await until(() => second.peer.receivedBytes === 14, "the answer comes");
+      expect([first.peer.receivedBytes, other.peer.receivedBytes]).toEqual([0, 0]);
     },
   },
 

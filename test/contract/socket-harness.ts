@@ -8,19 +8,20 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { TcpNetTransport } from "../../src/transport/tcp-net.ts";
 import type { TransportAddress } from "../../src/transport/transport.ts";
-import type { ContractPeer, TransportHarness } from "./transport-bench.ts";
+import type { ContractPeer, TransportHarness } from "../support/transport-bench.ts";
 
 const OPTIONS = { host: "127.0.0.1", port: 0, path: null, backlog: 128, noDelay: true };
 
 export class SocketPeer implements ContractPeer {
   readonly socket: Socket;
+  receivedBytes: number = 0;
   readonly #chunks: Buffer[] = [];
   #ended: ContractPeer["ended"] = null;
   #wasReset: boolean = false;
 
   constructor(socket: Socket) {
     this.socket = socket;
-    socket.on("data", (chunk: Buffer) => this.#chunks.push(chunk));
+    socket.on("data", (chunk: Buffer) => this.#keep(chunk));
     socket.on("error", () => {
       this.#wasReset = true;
     });
@@ -32,6 +33,11 @@ export class SocketPeer implements ContractPeer {
     socket.on("close", () => {
       this.#ended ??= { wasReset: this.#wasReset, code: 0 };
     });
+  }
+
+  #keep(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.receivedBytes += chunk.length;
   }
 
   get received(): Buffer {
@@ -118,7 +124,8 @@ function exitProgram(isUnix: boolean): string {
   const where = isUnix ? `path: ${JSON.stringify(freePath())}` : "path: null";
   return `
     import { connect } from "node:net";
-    const { TcpNetTransport } = await import(${JSON.stringify(builtModule("transport/tcp-net.js"))});
+    const built = ${JSON.stringify(builtModule("transport/tcp-net.js"))};
+    const { TcpNetTransport } = await import(built);
     const quiet = () => {};
     const handler = { admit: () => true, onOpen: () => opened(), onChunk: quiet, onDrain: quiet,
       onEnd: quiet, onFault: quiet, onClose: quiet, onAcceptError: quiet };

@@ -4,7 +4,7 @@
 import type * as Net from "node:net";
 import { describe, expect, it, vi } from "vitest";
 import { fallbackHarness } from "./socket-harness.ts";
-import { Bench } from "./transport-bench.ts";
+import { Bench } from "../support/transport-bench.ts";
 import { describeTransport } from "./transport-contract.ts";
 
 const hidden = vi.hoisted(() => ({ count: 0 }));

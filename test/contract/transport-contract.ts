@@ -5,7 +5,12 @@ import { CLOSING } from "./closing.ts";
 import { LISTENING } from "./listening.ts";
 import { OPENING } from "./opening.ts";
 import { RECEIVING } from "./receiving.ts";
-import { Bench, type ContractTests, type TransportHarness } from "./transport-bench.ts";
+import {
+  Bench,
+  type ContractTest,
+  type ContractTests,
+  type TransportHarness,
+} from "../support/transport-bench.ts";
 import { WRITING } from "./writing.ts";
 
 const GROUPS: Readonly<Record<string, ContractTests>> = {
@@ -19,19 +24,22 @@ const GROUPS: Readonly<Record<string, ContractTests>> = {
 export function describeTransport(harness: TransportHarness): void {
   describe(`the ${harness.name} transport`, () => {
     for (const [group, tests] of Object.entries(GROUPS)) {
-      describe(group, () => {
+      describe(`${group}`, () => {
         for (const [title, { needs, run }] of Object.entries(tests)) {
-          it.skipIf(needs?.(harness) === false)(title, async () => {
-            const bench = new Bench(harness);
-            await bench.open();
-            try {
-              await run(bench);
-            } finally {
-              await bench.dispose();
-            }
-          });
+          it.skipIf(needs?.(harness) === false)(`${title}`, () => expectToHold(harness, run));
         }
       });
     }
   });
+}
+
+/** The test's own expectations, and those that hold for every test: see {@link Bench.dispose}. */
+async function expectToHold(harness: TransportHarness, run: ContractTest["run"]): Promise<void> {
+  const bench = new Bench(harness);
+  await bench.open();
+  try {
+    await run(bench);
+  } finally {
+    await bench.dispose();
+  }
 }

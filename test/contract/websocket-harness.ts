@@ -10,16 +10,17 @@ import { type LoadedUws, loadUws } from "../../src/transport/uws.ts";
 import { WebSocketTransport } from "../../src/transport/websocket.ts";
 import { SUBPROTOCOL } from "../../src/wire/messages.ts";
 import { builtModule } from "./socket-harness.ts";
-import type { ContractPeer, TransportHarness } from "./transport-bench.ts";
+import type { ContractPeer, TransportHarness } from "../support/transport-bench.ts";
 
 export class WebSocketPeer implements ContractPeer {
   readonly #ws: WebSocket;
+  receivedBytes: number = 0;
   readonly #chunks: Buffer[] = [];
   #ended: ContractPeer["ended"] = null;
 
   constructor(ws: WebSocket) {
     this.#ws = ws;
-    ws.on("message", (data: Buffer) => this.#chunks.push(data));
+    ws.on("message", (data: Buffer) => this.#keep(data));
     ws.on("error", () => {});
     ws.on("close", (code: number) => {
       this.#ended = { wasReset: code === 1006, code };
@@ -34,6 +35,11 @@ export class WebSocketPeer implements ContractPeer {
       once(ws, "close").then(() => Promise.reject(new Error("closed before it was open"))),
     ]);
     return peer;
+  }
+
+  #keep(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.receivedBytes += chunk.length;
   }
 
   get received(): Buffer {

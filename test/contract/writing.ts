@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { WRITE } from "../../src/transport/transport.ts";
-import { type ContractTests, giveBack, pass, pattern, until } from "./transport-bench.ts";
+import { type ContractTests, giveBack, pass, pattern, until } from "../support/transport-bench.ts";
 
 export const WRITING: ContractTests = {
   "what the peer has room for is sent at once: nothing is queued and no drain follows": {
@@ -20,7 +20,7 @@ export const WRITING: ContractTests = {
       const slab = bench.slab("before|this|after");
       expect(bench.transport.write(channel, slab, 7, 11)).toBe(WRITE.SENT);
       giveBack(slab);
-      await until(() => peer.received.length >= 4, "it comes");
+      await until(() => peer.receivedBytes >= 4, "it comes");
       expect(peer.received.toString()).toBe("this");
     },
   },
@@ -38,7 +38,7 @@ export const WRITING: ContractTests = {
       ];
       expect(bench.transport.writev(channel, slices)).toBe(WRITE.SENT);
       for (const slab of [a, b, big]) giveBack(slab);
-      await until(() => peer.received.length === 60_005, "all of it comes");
+      await until(() => peer.receivedBytes === 60_005, "all of it comes");
       expect(peer.received.subarray(0, 4).toString()).toBe("ABba");
       expect(peer.received.subarray(4, 60_004).equals(pattern(0, 60_000))).toBe(true);
       expect(peer.received.subarray(60_004).toString()).toBe("b");
@@ -81,7 +81,7 @@ export const WRITING: ContractTests = {
       const { written } = bench.writeUntilQueued(channel);
       peer.setReading(true);
       await until(() => bench.handler.drains > 0, "the drain comes");
-      await until(() => peer.received.length === written, "all bytes come");
+      await until(() => peer.receivedBytes === written, "all bytes come");
       await pass(20);
       expect(atDrain).toEqual([0]);
       expect(bench.transport.queuedNow(channel)).toBe(0);
@@ -104,7 +104,7 @@ export const WRITING: ContractTests = {
       written += bench.writeUntilQueued(channel).written;
       peer.setReading(true);
       await until(() => bench.handler.drains >= 4, "four drains come");
-      await until(() => peer.received.length === written, "all bytes come");
+      await until(() => peer.receivedBytes === written, "all bytes come");
       expect(peer.received.equals(pattern(0, written))).toBe(true);
     },
   },
@@ -116,7 +116,7 @@ export const WRITING: ContractTests = {
       const { written } = bench.writeUntilQueued(channel);
       expect(bench.write(channel, "control")).toBe(WRITE.QUEUED);
       peer.setReading(true);
-      await until(() => peer.received.length === written + 7, "all bytes come");
+      await until(() => peer.receivedBytes === written + 7, "all bytes come");
       expect(peer.received.subarray(written).toString()).toBe("control");
       await until(() => bench.transport.queued[channel] === 0, "nothing is queued");
       expect(bench.handler.drains).toBe(1);
@@ -133,7 +133,7 @@ export const WRITING: ContractTests = {
       expect(bench.transport.writev(channel, slices)).toBe(WRITE.QUEUED);
       for (const slab of slabs) giveBack(slab);
       peer.setReading(true);
-      await until(() => peer.received.length === written + 30_000, "all bytes come");
+      await until(() => peer.receivedBytes === written + 30_000, "all bytes come");
       expect(peer.received.equals(pattern(0, written + 30_000))).toBe(true);
       await until(() => bench.pool.leased === 0, "the slabs are released");
     },
@@ -149,7 +149,7 @@ export const WRITING: ContractTests = {
       await until(() => quick.peer.received.toString() === "at once", "the other one gets his");
       expect(bench.transport.queued[quick.channel]).toBe(0);
       quick.peer.send(Buffer.from("and back"));
-      await until(() => bench.handler.received(quick.channel).length === 8, "and is heard");
+      await until(() => bench.handler.receivedBytes(quick.channel) === 8, "and is heard");
     },
   },
 

@@ -257,8 +257,9 @@ describe("over a WebSocket", () => {
     await client.ready();
     const lost = loss(client);
     server.peer.send(Buffer.alloc(5 * 1_048_576));
-    await lost;
+    expect((await lost).message).toMatch(/max payload size exceeded/i);
     await client.ready();
+    expect(server.peers.length).toBe(2);
   });
 });
 
@@ -336,6 +337,25 @@ describe("the browser's entry", () => {
       expect(() => connectBrowser(endpoint)).toThrow(/needs one of the schemes ws, wss/);
     },
   );
+
+  it("drops a server that ignores the subprotocol, which the standard allows", async () => {
+    class Standard extends WebSocket {}
+    Object.defineProperty(Standard.prototype, "protocol", { get: () => "" });
+    vi.stubGlobal("WebSocket", Standard);
+    const server = await serve("ws");
+    const client = connectBrowser(server.endpoint, FAST);
+    clients.push(client);
+    expect(await loss(client)).toMatchObject({ code: "HOLDFAST_PROTOCOL" });
+    expect(server.peers.flatMap(({ messages }) => messages)).toEqual([]);
+  });
+
+  it("can be closed before the platform has refused", async () => {
+    vi.stubGlobal("WebSocket", undefined);
+    const client = connectBrowser("ws://127.0.0.1:1");
+    await client.close();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await client.closed).toEqual({ code: 1000, reason: "closed by the user" });
+  });
 
   it("says so where there is no WebSocket at all", async () => {
     vi.stubGlobal("WebSocket", undefined);

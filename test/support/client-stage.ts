@@ -69,7 +69,7 @@ export class ClientStage {
   }
 }
 
-/** What a promise has come to so far: "pending", "done", its value, or what it was rejected with. */
+/** What a promise has come to so far: "pending", "done", its value, or what it rejected with. */
 export interface Watched {
   readonly outcome: unknown;
 }

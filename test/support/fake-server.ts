@@ -1,6 +1,5 @@
 // The other end of the client library: a server that speaks the wire contract by hand and breaks it
-// when told to. It runs over real sockets, and over a network that is only in the test's mind, where
-// time stands still until the test lets it pass.
+// when told to. It runs over real sockets, and over a network that is only in the test's mind.
 
 import { Buffer } from "node:buffer";
 import { createServer, type Socket } from "node:net";
@@ -306,10 +305,10 @@ export class FakeNetwork {
       this.peers.push(peer);
       later(() => handler.onOpen());
     }
-    const self = this;
+    const buffered = (): number => this.bufferedBytes;
     return {
       get bufferedBytes() {
-        return self.bufferedBytes;
+        return buffered();
       },
       hasMessages: isWebSocket,
       send: (bytes) => {
@@ -423,9 +422,9 @@ export class FakeServer {
 
   #serveWebSocket(socket: WebSocket): void {
     const peer = this.#add({
-      write: (bytes) => void socket.send(bytes),
-      writeText: (text) => void socket.send(text),
-      setReading: (isReading) => void (isReading ? socket.resume() : socket.pause()),
+      write: (bytes) => socket.send(bytes),
+      writeText: (text) => socket.send(text),
+      setReading: (isReading) => (isReading ? socket.resume() : socket.pause()),
       end: (code, reason) => socket.close(code, reason),
       reset: () => {
         const { _socket } = socket as unknown as { _socket: Socket & Duplex };

@@ -33,7 +33,9 @@ export class VirtualClock implements Clock {
   }
 
   after(delayMs: number, run: () => void): Scheduled {
-    const entry: Entry = { dueMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, run };
+    // Whole microseconds: a wait that is too short to move a float would be due at once, for ever.
+    const dueMs = this.#nowMs + Math.ceil(Math.max(0, delayMs) * 1_000) / 1_000;
+    const entry: Entry = { dueMs, order: this.#order++, run };
     this.#push(entry);
     return this.#scheduled(entry);
   }
@@ -65,15 +67,16 @@ export class VirtualClock implements Clock {
    */
   async run(untilMs: number, afterEach: () => void): Promise<void> {
     let turns = 0;
+    let momentMs = this.#nowMs;
     for (;;) {
-      const before = this.#nowMs;
       const due = this.#takeDue();
       for (const entry of due) await this.#call(entry, afterEach);
       const polled = this.#afterPoll;
       this.#afterPoll = [];
       for (const entry of polled) await this.#call(entry, afterEach);
       if (due.length + polled.length > 0) {
-        turns = this.#nowMs === before ? turns + 1 : 0;
+        turns = this.#nowMs === momentMs ? turns + 1 : 0;
+        momentMs = this.#nowMs;
         if (turns > TURNS_PER_MOMENT_MAX) throw new Error("time has stopped: a loop never yields");
         continue;
       }

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
 import { ClientStage, watch } from "../support/client-stage.ts";
 import { frames, honest, silent } from "../support/fake-server.ts";
@@ -30,6 +31,24 @@ describe("a call", () => {
     expect(await client.call("echo", bytes)).toEqual(bytes);
     expect(await client.call("echo")).toEqual(new Uint8Array());
     expect(await client.call("echo", bytes.subarray(3, 9))).toEqual(bytes.subarray(3, 9).slice());
+  });
+
+  it("carries metadata of any length, in names as in values", async () => {
+    const { client, peer } = await ClientStage.active();
+    const metadata = Object.fromEntries(
+      [1, 63, 64, 127, 128, 300, 5_000].map((length) => ["é".repeat(length), "ü".repeat(length)]),
+    );
+    await client.call("m", "x", { metadata });
+    expect(peer.last("call").entries).toEqual(metadata);
+  });
+
+  it("leaves its signal alone once it is over", async () => {
+    const { client } = await ClientStage.active();
+    const { signal } = new AbortController();
+    const calls = Array.from({ length: 20 }, () => client.call("m", "", { signal }));
+    expect(getEventListeners(signal, "abort").length).toBe(20);
+    await Promise.all(calls);
+    expect(getEventListeners(signal, "abort").length).toBe(0);
   });
 
   it("gives memory of its own, which no later message changes", async () => {

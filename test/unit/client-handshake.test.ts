@@ -123,6 +123,12 @@ describe("a connection that comes to nothing", () => {
       "HOLDFAST_PROTOCOL",
       /./,
     ],
+    [
+      "a Welcome that follows a refusal",
+      hello((id) => [frames.failure(id, 14, "busy", true), frames.welcome(id)]),
+      "HOLDFAST_PROTOCOL",
+      /busy/,
+    ],
     ["garbage", hello(() => [frames.garbage()]), "HOLDFAST_PROTOCOL", /are no message/],
     ["a close", (peer) => peer.end(), "HOLDFAST_CONNECT_FAILED", /was closed \(code 1006\)/],
     ["a reset", (peer) => peer.reset(), "HOLDFAST_CONNECT_FAILED", /reset \(code 1006\)/],
@@ -134,6 +140,15 @@ describe("a connection that comes to nothing", () => {
       },
       "HOLDFAST_CONNECT_FAILED",
       /full \(code 3008\)/,
+    ],
+    [
+      "a refusal that would be final if it were not retryable",
+      (peer, { id }) => {
+        peer.send(frames.failure(id, 16, "busy", true));
+        peer.end();
+      },
+      "HOLDFAST_CONNECT_FAILED",
+      /busy \(code 3008\)/,
     ],
     [
       "GoAway that invites back",
@@ -334,7 +349,7 @@ describe("a server that refuses for good", () => {
     },
   );
 
-  it("and never closes its side is left after the handshake timeout, with its own reason", async () => {
+  it("and never closes its side is left after the handshake timeout", async () => {
     const stage = new ClientStage({}, (peer, { id }) =>
       peer.send(frames.failure(id, 16, "bad token")),
     );

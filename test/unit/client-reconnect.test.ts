@@ -342,7 +342,7 @@ describe("GoAway while calls are in flight", () => {
     expect([stage.client.state, stage.clock.pending]).toEqual(["closed", 0]);
   });
 
-  it("that says it twice, or changes its mind about the code, is taken at its last word", async () => {
+  it("that comes twice is taken at its last word", async () => {
     const { stage, peer } = await draining();
     peer.send(frames.goAway(3505, "replaced"));
     peer.end();

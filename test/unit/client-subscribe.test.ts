@@ -117,6 +117,8 @@ describe("a subscription that does not begin", () => {
       message: 'subscribe "t": no answer within 100 ms',
     });
     expect(stage.peer.last("unsubscribe")).toMatchObject({ topic: "t", id: 0 });
+    // Only the one that watches the connection.
+    expect(stage.clock.pending).toBe(1);
     // The answer comes after all: nobody is subscribed, and nothing breaks.
     stage.peer.send(frames.result(stage.peer.last("subscribe").id), frames.event("t", "x", 1));
     await stage.settle();
@@ -254,7 +256,7 @@ describe("a subscription ends", () => {
     expect(stage.peer.of("unsubscribe").length).toBe(1);
   });
 
-  it("when its signal fires, also long after it began, for those who wait and for good", async () => {
+  it("when its signal fires, also long after it began", async () => {
     const stage = await ClientStage.active();
     const abort = new AbortController();
     const options = { signal: abort.signal, timeoutMs: 50 };
@@ -366,6 +368,34 @@ describe("after a reconnect", () => {
     while (stage.network.peers.length === 1) await stage.clock.advance(100);
     await stage.clock.advance(1_000);
     expect(collected.end).toMatchObject({ code: "HOLDFAST_CALL_TIMEOUT" });
+    expect(stage.peer.of("unsubscribe").length).toBe(1);
+  });
+
+  it("a topic's events count only from the server's answer on", async () => {
+    const stage = await ClientStage.active();
+    const collected = new Collected(await stage.client.subscribe("a"));
+    stage.network.script = silent;
+    stage.peer.reset();
+    while (stage.network.peers.length === 1) await stage.clock.advance(100);
+    const { id } = stage.peer.last("subscribe");
+    stage.peer.send(frames.event("a", "early", 9), frames.result(id), frames.event("a", "x", 1));
+    await stage.settle();
+    expect(collected.items).toEqual(["gap null", "x@1"]);
+  });
+
+  it("a subscription that joins others without a connection waits for the next", async () => {
+    const stage = await ClientStage.active();
+    const first = new Collected(await stage.client.subscribe("a"));
+    stage.peer.reset();
+    await stage.settle();
+    const joining = watch(stage.client.subscribe("a"));
+    await stage.settle();
+    expect(joining.outcome).toBe("pending");
+    await stage.reconnected();
+    const second = new Collected(joining.outcome as Subscription);
+    stage.peer.send(frames.event("a", "x", 1));
+    await stage.settle();
+    expect([first.items, second.items]).toEqual([["gap null", "x@1"], ["x@1"]]);
   });
 
   it("what was given up meanwhile is not subscribed again", async () => {
@@ -403,7 +433,7 @@ describe("a reader that is behind", () => {
     expect(collected.items.at(-1)).toBe("e@11");
   });
 
-  it("has the client's limit where it has none of its own, and others are not affected", async () => {
+  it("has the client's limit where it has none of its own", async () => {
     const stage = await ClientStage.active({ eventsMax: 2 });
     const slow = await stage.client.subscribe("t");
     const wide = await stage.client.subscribe("t", { eventsMax: 100 });

@@ -2,6 +2,12 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import { connect as connectBrowser } from "../../src/client/browser.ts";
+import { BufferPool } from "../../src/base/buffer-pool.ts";
+import { Prng } from "../../src/base/prng.ts";
+import { ConnectedClient } from "../../src/client/client.ts";
+import { ClientFrameWriter } from "../../src/client/client-frame.ts";
+import { clientSettings } from "../../src/client/client-options.ts";
+import { parseEndpoints } from "../../src/client/endpoint.ts";
 import { connect } from "../../src/client/node.ts";
 import { ClientStage, Collected, watch } from "../support/client-stage.ts";
 import { FakeNetwork, type FakePeer, frames, honest, silent } from "../support/fake-server.ts";
@@ -37,6 +43,11 @@ describe("a server that breaks the contract", () => {
     ["a body as a number", () => frame(numberField(3, 1)), /body is unknown/],
     ["a second Welcome", () => frames.welcome(1), /an unexpected welcome/],
     ["a Result without an id", () => frames.result(0), /an answer without an id/],
+    [
+      "a Result whose id is 0 in so many words",
+      () => frame(Buffer.concat([numberField(1, 0), bytesField(3, "")])),
+      /an answer without an id/,
+    ],
     ["a Failure without an id", () => frames.failure(0, 5), /an answer without an id/],
   ];
 
@@ -89,6 +100,33 @@ describe("a server that breaks the contract", () => {
     await stage.settle();
     expect(stage.losses).toMatchObject([{ code: "HOLDFAST_PROTOCOL" }]);
     expect(stage.losses[0]!.message).toMatch(message);
+  });
+
+  it("leaves no memory leased, wherever the connection ends", async () => {
+    const half = frames.event("t", "x".repeat(5_000), 1).subarray(0, 3_000);
+    const pool = new BufferPool();
+    for (const end of ["reset", "breach", "breach and more", "close", "user"] as const) {
+      const [clock, network] = [new ManualClock(), new FakeNetwork(silent)];
+      const { dialer } = network;
+      const writer = new ClientFrameWriter();
+      const parts = { clock, pool, writer, dialer, prng: new Prng(1) };
+      const endpoints = parseEndpoints("tcp://a:1", dialer.schemes);
+      const client = new ConnectedClient(endpoints, clientSettings({ reconnect: false }), parts);
+      await clock.settle();
+      network.peer.send(half);
+      await clock.settle();
+      expect(pool.leased).toBe(1);
+      if (end === "reset") network.peer.reset();
+      else if (end === "close") network.peer.end();
+      else if (end === "user") await client.close();
+      else {
+        const rest = frames.event("t", "x".repeat(5_000), 1).subarray(3_000);
+        const more = end === "breach" ? [] : [frames.heartbeat, half];
+        network.peer.send(rest, frames.unknownBody(), ...more);
+      }
+      await clock.settle();
+      expect([client.state, pool.leased], end).toEqual(["closed", 0]);
+    }
   });
 
   it("survives any garbage: the client is never broken, and connects again", async () => {
@@ -148,7 +186,7 @@ describe("what a server may send", () => {
     expect(Buffer.from(await call).equals(payload)).toBe(true);
   });
 
-  it("is cut anywhere: every segmentation gives the same events, answers and heartbeats", async () => {
+  it("is cut anywhere: every segmentation gives the same events", async () => {
     const stream = (): Buffer[] => [
       frames.event("t", "one", 1),
       frames.heartbeat,

@@ -268,13 +268,13 @@ const MALFORMED: [what: string, bytes: Buffer][] = [
 
 describe("malformed bytes throw", () => {
   it.each(MALFORMED)("%s", (_what, bytes) => {
-    expect(() => decode(bytes)).toThrow();
+    expect(() => decode(bytes)).toThrow(Error);
   });
 
   it("and leave the reader as good as new", () => {
     const reader = new MessageReader(scope);
     for (const [, bytes] of MALFORMED) {
-      expect(() => decode(bytes, reader)).toThrow();
+      expect(() => decode(bytes, reader)).toThrow(Error);
       const next = decode(call(5, "echo", "x", 7), reader);
       expect([next.id, next.body, next.call!.method]).toEqual([5, "call", "echo"]);
       expect(textOf(next.call!.payload)).toBe("x");

@@ -25,11 +25,11 @@ describe("a method's name", () => {
     return new Router(options, new TimerWheel(50), new PayloadScope(), () => 0);
   }
 
-  it("is found exactly, or else by the longest prefix that fits, in whatever order they came", () => {
+  it("is found exactly, or else by the longest prefix that fits, in any order", () => {
     const handlers = Object.fromEntries(
       ["orders.*", "orders.new", "*", "orders.new.*", "orders.ne*"].map((name) => [
         name,
-        (() => name) as CallHandler,
+        (): string => name,
       ]),
     );
     for (const names of [Object.keys(handlers), Object.keys(handlers).reverse()]) {
@@ -74,6 +74,10 @@ describe("a method's name", () => {
     );
   });
 });
+
+// What nobody should throw, and somebody will.
+const NOTHING: unknown = undefined;
+const TEXT: unknown = "secret";
 
 describe("a call", () => {
   let running: MemoryServer;
@@ -149,13 +153,13 @@ describe("a call", () => {
     [
       "a throw of nothing",
       () => {
-        throw undefined;
+        throw NOTHING;
       },
     ],
     [
       "a throw of text",
       () => {
-        throw "secret";
+        throw TEXT;
       },
     ],
     [
@@ -167,14 +171,14 @@ describe("a call", () => {
     [
       "its payload after an await",
       async ({ payload }) => {
-        await null;
+        await Promise.resolve();
         return payload;
       },
     ],
     [
       "a read of its payload after an await",
       async ({ payload }) => {
-        await null;
+        await Promise.resolve();
         return payload.text();
       },
     ],
@@ -221,7 +225,7 @@ describe("a call", () => {
     expect(running.logged).toEqual([]);
   });
 
-  it("of a method that nobody has is UNIMPLEMENTED, and its name is told in part only", async () => {
+  it("of a method that nobody has is UNIMPLEMENTED, its name told in part", async () => {
     expect(await ask("nope")).toEqual(failure(STATUS.UNIMPLEMENTED, "no such method: nope"));
     const answer = await ask("x".repeat(10_000));
     expect(answer).toEqual(failure(STATUS.UNIMPLEMENTED, `no such method: ${"x".repeat(100)}`));
@@ -256,7 +260,7 @@ describe("a call", () => {
     expect(client.messages.shift()).toEqual(result('[["trace","1"],["__proto__","2"]]'));
   });
 
-  it("ends at its deadline: a Failure, an aborted signal, and the later answer is not sent", async () => {
+  it("ends at its deadline: Failure, signal, and no later answer", async () => {
     let answer: (text: string) => void = () => {};
     method("slow", () => new Promise<string>((resolve) => (answer = resolve)));
     expect(await ask("slow", "", 1_000)).toBeUndefined();
@@ -286,7 +290,7 @@ describe("a call", () => {
     expect(await ask("m", "", asked)).toEqual(result(String(given)));
   });
 
-  it("has a signal that has fired already when it is first asked for after the deadline", async () => {
+  it("has a signal that has fired when it is first asked for too late", async () => {
     method("slow", () => new Promise(() => {}));
     await ask("slow", "", 100);
     await running.clock.advance(200);
@@ -317,7 +321,7 @@ describe("a call", () => {
     expect(running.server.shared.wheel.live).toBe(0);
   });
 
-  it("that is answered after its connection closed goes nowhere, and no other one is hurt", async () => {
+  it("that is answered after its connection closed hurts nobody else", async () => {
     let answer: (text: string) => void = () => {};
     method("slow", () => new Promise<string>((resolve) => (answer = resolve)));
     await ask("slow");

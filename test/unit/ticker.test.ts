@@ -76,7 +76,7 @@ describe("the ticker", () => {
     ticker.stop();
   });
 
-  it("takes the time before the poll and expires nobody until what waited has been read", async () => {
+  it("expires nobody until what waited to be read has been read", async () => {
     ticker.start();
     const order: string[] = [];
     const timer = wheel.create({ onDeadline: () => order.push("expired") });

@@ -132,7 +132,7 @@ describe("moving a deadline", () => {
     expect(owner.fired).toEqual([10]);
   });
 
-  it("later and then earlier than the slot it still lies in fires at the last one asked for", () => {
+  it("later and then earlier than the slot it lies in fires at the last one asked for", () => {
     const wheel = new TimerWheel(50);
     const { owner, timer } = armed(wheel, 50);
     wheel.arm(timer, 80);

@@ -13,8 +13,9 @@ import {
 
 /** The far end of one connection. */
 export interface ContractPeer {
-  /** All bytes that came, in order. */
+  /** All bytes that came, in order; made anew each time. */
   readonly received: Buffer;
+  readonly receivedBytes: number;
   /** How it ended, null while it is open; `code` is the close frame's, 0 where there is none. */
   readonly ended: { readonly wasReset: boolean; readonly code: number } | null;
   send(bytes: Uint8Array): void;
@@ -84,6 +85,10 @@ export class Recorder implements TransportHandler {
 
   received(channel: ChannelId): Buffer {
     return Buffer.concat(this.chunks(channel));
+  }
+
+  receivedBytes(channel: ChannelId): number {
+    return this.chunks(channel).reduce((sum, { length }) => sum + length, 0);
   }
 
   hasEnded(channel: ChannelId): boolean {
