@@ -61,15 +61,18 @@ async function run() {
   await client.ready();
   console.log(`${device} is connected as ${client.connectionId}`);
 
-  const timer = setInterval(async () => {
-    celsius += 1 + Math.random();
-    try {
-      await client.call("report", JSON.stringify({ celsius }), { timeoutMs: 2_000 });
-    } catch (error) {
-      // A report that was lost is not repeated: the next one says more.
-      console.error(`${error.code}: ${error.message}`);
-    }
-  }, Number(process.env.DEVICE_INTERVAL_MS ?? 1_000));
+  const timer = setInterval(
+    async () => {
+      celsius += 1 + Math.random();
+      try {
+        await client.call("report", JSON.stringify({ celsius }), { timeoutMs: 2_000 });
+      } catch (error) {
+        // A report that was lost is not repeated: the next one says more.
+        console.error(`${error.code}: ${error.message}`);
+      }
+    },
+    Number(process.env.DEVICE_INTERVAL_MS ?? 1_000),
+  );
 
   const stop = () => {
     clearInterval(timer);

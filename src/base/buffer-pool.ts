@@ -5,16 +5,22 @@
 import { assert } from "./assert.ts";
 
 /**
- * Bytes of each size class. Factor 4: a slab is at least a quarter full when the next size begins.
+ * Bytes of each size class, about four times the one before. The large ones have room for a frame of
+ * 64 KiB or 1 MiB with its header, which would otherwise take the next class.
  */
 export const SLAB_SIZES: readonly number[] = [
-  256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576,
+  256, 1_024, 4_096, 16_384, 66_048, 262_144, 1_052_672,
 ];
 const LARGEST = SLAB_SIZES[SLAB_SIZES.length - 1]!;
 /** Free slabs kept per size, in bytes: enough for a burst, little enough to forget. */
 const FREE_BYTES_MAX = 4 * 1_048_576;
 /** Small classes are cut from one allocation of this size, to spare the allocator. */
 const CHUNK_BYTES = 65_536;
+
+/** Only large slabs, of which there are few, keep views. */
+const VIEWED_BYTES_MIN = 65_536;
+/** Longest view that a slab keeps: about 100 KB of small objects in a slab that had every length. */
+const VIEWS_MAX = 1_024;
 
 /** Plain words shared by every environment: Node's Buffer is one. */
 export type Bytes = Uint8Array<ArrayBufferLike>;
@@ -26,6 +32,8 @@ export class Slab {
   /** Index into SLAB_SIZES; -1: larger than any class, never kept. */
   readonly sizeClass: number;
   #holders: number = 0;
+  /** Views from 0 on, by length; at most VIEWS_MAX of them. */
+  #views: Bytes[] | null = null;
 
   constructor(pool: BufferPool, bytes: Bytes, sizeClass: number) {
     this.#pool = pool;
@@ -35,6 +43,14 @@ export class Slab {
 
   get holders(): number {
     return this.#holders;
+  }
+
+  /** bytes[start..end]. Most writes begin at 0 and are short: those views are kept and used again. */
+  view(start: number, end: number): Bytes {
+    const isKept = start === 0 && end <= VIEWS_MAX && this.bytes.length >= VIEWED_BYTES_MIN;
+    if (!isKept) return this.bytes.subarray(start, end);
+    this.#views ??= [];
+    return (this.#views[end] ??= this.bytes.subarray(0, end));
   }
 
   /** One more holder, who must {@link release} it. */
@@ -106,7 +122,7 @@ export class BufferPool {
   #refill(sizeClass: number): void {
     const size = SLAB_SIZES[sizeClass]!;
     const free = this.#free[sizeClass]!;
-    const count = Math.max(1, CHUNK_BYTES / size);
+    const count = Math.max(1, Math.floor(CHUNK_BYTES / size));
     const chunk = allocate(size * count);
     for (let index = 0; index < count; index++) {
       free.push(new Slab(this, chunk.subarray(index * size, (index + 1) * size), sizeClass));

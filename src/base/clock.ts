@@ -19,8 +19,11 @@ export interface Clock {
   afterPoll(run: () => void): Scheduled;
 }
 
+/** The global is a getter: asked once. */
+const monotonic = globalThis.performance;
+
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  now: () => monotonic.now(),
   wall: () => Date.now(),
   after(delayMs, run) {
     const timer = setTimeout(run, delayMs);

@@ -12,6 +12,8 @@ export const ERRORS = {
   HOLDFAST_FRAMING_INVALID: "A framing gave an impossible answer or cannot carry these bytes.",
   HOLDFAST_PAYLOAD_EXPIRED: "A payload was read after its handler had returned; copy it before.",
   HOLDFAST_CLOSE_CODE_INVALID: "A connection was to be closed with a code that is not to be sent.",
+  HOLDFAST_LISTENER_KIND:
+    "A raw listener's connection was asked to speak the session protocol, or the other way round.",
   HOLDFAST_FRAME_TOO_LARGE: "A message is larger than one frame may be.",
   HOLDFAST_TOPIC_INVALID: "A topic's name is empty or too long.",
   HOLDFAST_CALL_FAILED: "The server answered a call with a Failure.",

@@ -1,5 +1,5 @@
 // What the machine gives this process, and the options whose default depends on it.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { hostname, totalmem } from "node:os";
 import type { Options } from "./options.ts";
 
@@ -37,6 +37,12 @@ function readFileLimit(): number | null {
 export function parseFileLimit(limits: string): number | null {
   const soft = /^Max open files\s+(\d+)\s/m.exec(limits)?.[1];
   return soft === undefined ? null : Number(soft);
+}
+
+/** Files that the process has open; null where the system does not say at once (Linux before 6.2). */
+export function countOpenFiles(): number | null {
+  const folder = statSync("/proc/self/fd", { throwIfNoEntry: false });
+  return folder === undefined || folder.size === 0 ? null : folder.size;
 }
 
 // The rest is for listeners, files, and sockets that are closed here but not yet gone.

@@ -45,7 +45,7 @@ export const CLOSE_CAUSES = {
   stalled: "The peer took no byte of its queue for the stall timeout.",
   budget: "The process-wide byte budget was exceeded, and its queue was the largest.",
   receive_backlog: "It kept sending although the server had stopped reading.",
-  ping_flood: "It sent WebSocket pings and nothing else.",
+  ping_flood: "It sent too many WebSocket pings, or did not read the answers.",
   frame_too_large: "A frame's length was above the limit.",
   wrong_protocol: "The first bytes are another protocol's (HTTP, TLS).",
   malformed_frame: "Bytes that can begin no frame.",

@@ -69,6 +69,13 @@ export interface RawHandler {
   onClose?(connection: ClientConnection): void;
 }
 
+/** What was done for the connection that is being served, so that others get their turn too. */
+export interface Turn {
+  owner: Connection | null;
+  /** Frames handled, and an eighth for every event that one of them sent to a subscriber. */
+  work: number;
+}
+
 /** What all connections of a process share. */
 export interface ProcessContext {
   readonly clock: Clock;
@@ -80,8 +87,7 @@ export interface ProcessContext {
   readonly scope: PayloadScope;
   readonly cork: Cork;
   readonly outbound: Outbound;
-  /** Frames handled for the connection whose turn it is. */
-  readonly turn: { frames: number };
+  readonly turn: Turn;
   readonly budget: SendBudget;
 }
 

@@ -81,8 +81,15 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   /** Queued or written, and known not to have been sent. */
   bytesDiscarded: number = 0;
   pausedBy: number = 0;
-  /** Calls under way. */
+  /** Calls under way: not answered yet. */
   calls: number = 0;
+  /** Handlers that have not come to an end; some of their calls may have been answered for them. */
+  handlersRunning: number = 0;
+  /** WebSocket pings and pongs since the tick after it. */
+  signs: number = 0;
+  signsSince: number = 0;
+  /** A raw listener's handler knows of it. */
+  hasRawOpened: boolean = false;
   /** The newest call under way; the others follow it. */
   work: Work | null = null;
   /** The peer will send no more. */
@@ -128,6 +135,8 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   }
 
   get remoteAddress(): string {
+    // The channel may be another connection's by then.
+    if (this.state === STATE.CLOSED) return "";
     return this.context.transport.remoteAddress(this.channel);
   }
 
@@ -165,7 +174,8 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     if (this.context.raw !== null && !this.isTurnedAway) {
       this.move(STATE_EVENTS.welcome);
       this.context.handler.onRawOpen(this);
-      this.#tellRaw("onOpen");
+      this.hasRawOpened = this.isOpen;
+      if (this.hasRawOpened) this.#tellRaw("onOpen");
     }
     if (this.state < STATE.CLOSING) armDeadline(this);
   }
@@ -194,7 +204,11 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   }
 
   shed(): void {
+    if (this.state >= STATE.CLOSING) return;
     this.close("slow_consumer", "budget");
+    // What the transport holds is most of it, and a peer that is so far behind reads no GoAway.
+    this.context.outbound.abandon(this);
+    if (this.state === STATE.CLOSING) this.context.transport.reset(this.channel);
   }
 
   /** A push on no subscription: `Event` with offset 0. */
@@ -223,6 +237,7 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
 
   callBegan(): void {
     this.calls++;
+    this.handlersRunning++;
     if (this.calls >= this.context.limits.callsMax) this.pause(PAUSED_BY.CALLS);
   }
 
@@ -313,12 +328,34 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     this.dropUnread();
     this.note(`closing: ${reason} (${cause})`);
     handler.onClosing(this, reason, cause);
+    // What the application does when its calls are aborted may have ended it for good.
+    if (this.state !== STATE.CLOSING) return;
     if (reason === "slow_consumer") outbound.discardQueue(this);
     if (this.context.raw === null && !this.isDraining) outbound.goAway(this, reason, options);
     // A peer that was never welcome does not keep a file for long after it was told so.
     if (!wasWelcome) this.since -= Math.max(0, limits.closeTicks - wheel.ticks(LINGER_MS));
     armDeadline(this);
     outbound.finish(this);
+  }
+
+  /**
+   * A WebSocket ping or pong. It is no sign of life: only messages show that its frames get through,
+   * and a peer could hold half a message for ever. Too many cost it the connection.
+   */
+  sign(): void {
+    const { wheel } = this.context;
+    if (wheel.nowTick - this.signsSince >= wheel.ticks(1_000)) {
+      this.signsSince = wheel.nowTick;
+      this.signs = 0;
+    }
+    if (++this.signs > SIGNS_PER_SECOND_MAX) this.close("rate_limited", "ping_flood");
+    // The library answers pings by itself; what it must keep of that is ours to bound.
+    else if (
+      this.queue === null &&
+      this.context.transport.queuedNow(this.channel) > PONG_BYTES_MAX
+    ) {
+      this.close("slow_consumer", "ping_flood");
+    }
   }
 
   /** The transport let go; the channel means nothing any more. */
@@ -329,7 +366,7 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     const discarded = this.context.outbound.release(this);
     this.context.wheel.destroy(this.timer);
     assert(this.unread === null && this.queue === null, "a closed connection owns nothing");
-    this.#tellRaw("onClose");
+    if (this.hasRawOpened) this.#tellRaw("onClose");
     this.context.handler.onClosed(this, discarded);
   }
 
@@ -368,6 +405,11 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     this.closeCode = CLOSE_REASONS[reason].code;
   }
 }
+
+/** Honest clients ping every few seconds. */
+const SIGNS_PER_SECOND_MAX = 100;
+/** Pongs that a peer may leave unread. */
+const PONG_BYTES_MAX = 65_536;
 
 /** How long a peer may take to read why it was turned away. */
 const LINGER_MS = 1_000;

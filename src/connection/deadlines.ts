@@ -108,8 +108,7 @@ function checkState(connection: Connection, nowTick: number): void {
 
 function checkActive(connection: Connection, nowTick: number): void {
   const { limits, outbound } = connection.context;
-  // Bytes may be waiting that we have chosen not to read: that is no silence.
-  if (connection.pausedBy !== 0) connection.lastSeen = nowTick;
+  if (cannotBeHeard(connection)) connection.lastSeen = nowTick;
   const shortest = Math.max(1, limits.heartbeatTicks * (1 - limits.heartbeatJitter));
   if (nowTick - connection.lastSeen < Math.floor(shortest)) return;
   connection.move(STATE_EVENTS.silence);
@@ -118,13 +117,18 @@ function checkActive(connection: Connection, nowTick: number): void {
 
 function checkIdle(connection: Connection, nowTick: number): void {
   const { limits, outbound } = connection.context;
-  if (connection.pausedBy !== 0) connection.lastSeen = nowTick;
+  if (cannotBeHeard(connection)) connection.lastSeen = nowTick;
   if (nowTick - connection.lastSeen >= limits.idleTicks) {
     connection.close("idle_timeout", "silent");
   } else if (nowTick - connection.since >= limits.heartbeatTicks) {
     connection.since = nowTick;
     outbound.heartbeat(connection);
   }
+}
+
+/** Bytes may wait that we have chosen not to read, or it has ended its side and awaits its answers. */
+function cannotBeHeard(connection: Connection): boolean {
+  return connection.pausedBy !== 0 || connection.hasPeerEnded;
 }
 
 /** Notes are kept while a connection is unusual. */

@@ -52,6 +52,8 @@ const COPY_BYTES_MAX = 4_096;
 const SLICES_MAX = 64;
 const PUMP_BYTES_MAX = 65_536;
 const TEXT_MAX = 100;
+/** Slab that the first of several waiting answers is given. */
+const QUEUE_SLAB_BYTES = 4_096;
 const NOTHING: Bytes = new Uint8Array(0);
 const encoder = new TextEncoder();
 
@@ -78,8 +80,7 @@ export class Outbound {
       const target = this.#cork.open(connection, bytesMax);
       return this.#corked(writer.result(target, this.#cork.at, id, payload));
     }
-    const slab = this.#pool.lease(bytesMax);
-    return this.#leased(connection, slab, writer.result(slab.bytes, 0, id, payload));
+    return this.#lease(connection, bytesMax, (slab) => writer.result(slab, 0, id, payload));
   }
 
   /** Any other message that must not be lost: answers, Welcome. */
@@ -90,6 +91,7 @@ export class Outbound {
 
   /** An `Event` of no subscription. */
   push(connection: Connection, topic: string, payload: Payload | Bytes | string): SendOutcome {
+    if (connection.context.raw !== null) wrongKind("send() is for sessions: use sendFrame()");
     if (!connection.isOpen) return this.#refused();
     const bytes = typeof payload === "string" ? encoder.encode(payload) : payload;
     return this.#message(connection, { event: { topic, payload: bytes as Bytes } });
@@ -97,6 +99,7 @@ export class Outbound {
 
   /** One frame as it is. Throws HOLDFAST_FRAMING_INVALID where the framing cannot carry it. */
   raw(connection: Connection, body: Payload | Bytes | string): SendOutcome {
+    if (connection.context.raw === null) wrongKind("sendFrame() is for raw listeners: use send()");
     if (!connection.isOpen) return this.#refused();
     const bytes = typeof body === "string" ? encoder.encode(body) : body;
     const { framing } = connection.context;
@@ -202,6 +205,16 @@ export class Outbound {
     this.#account(queue);
   }
 
+  /** It is about to be reset: everything that waits for it is lost, the transport's share too. */
+  abandon(connection: Connection): void {
+    this.discardQueue(connection);
+    const { queue } = connection;
+    if (queue === null) return;
+    connection.bytesDiscarded += queue.transportBytes;
+    queue.transportBytes = 0;
+    this.#account(queue);
+  }
+
   /** The connection is closed: nothing of it may be held. @returns bytes that were never sent. */
   release(connection: Connection): number {
     connection.bytesDiscarded += this.#cork.discardFor(connection);
@@ -223,8 +236,7 @@ export class Outbound {
       const target = this.#cork.open(connection, bytesMax);
       return this.#corked(writer.message(target, this.#cork.at, message));
     }
-    const slab = this.#pool.lease(bytesMax);
-    return this.#leased(connection, slab, writer.message(slab.bytes, 0, message));
+    return this.#lease(connection, bytesMax, (slab) => writer.message(slab, 0, message));
   }
 
   #frame(connection: Connection, body: Payload | Bytes): SendOutcome {
@@ -234,8 +246,7 @@ export class Outbound {
       const target = this.#cork.open(connection, bytesMax);
       return this.#corked(writer.frame(target, this.#cork.at, body));
     }
-    const slab = this.#pool.lease(bytesMax);
-    return this.#leased(connection, slab, writer.frame(slab.bytes, 0, body));
+    return this.#lease(connection, bytesMax, (slab) => writer.frame(slab, 0, body));
   }
 
   #corked(end: number): SendOutcome {
@@ -244,21 +255,24 @@ export class Outbound {
     return SEND.SENT;
   }
 
-  /** A frame in a slab of its own, whose one holder is passed on. */
-  #leased(connection: Connection, slab: Slab, end: number): SendOutcome {
-    this.#cork.flushFor(connection);
-    const { queue } = connection;
-    if (queue === null) {
-      const outcome = this.#write(connection, slab, 0, end);
+  /** A frame that is too long for the cork, or that has to wait. Throws what `encode` throws. */
+  #lease(connection: Connection, bytesMax: number, encode: (target: Bytes) => number): SendOutcome {
+    // One that waits shares its slab with those that follow it.
+    const size = connection.queue === null ? bytesMax : Math.max(bytesMax, QUEUE_SLAB_BYTES);
+    const slab = this.#pool.lease(size);
+    try {
+      const end = encode(slab.bytes);
+      this.#cork.flushFor(connection);
+      const { queue } = connection;
+      if (queue === null) return this.#write(connection, slab, 0, end);
+      // What says goodbye needs no room; everything else keeps to the cap.
+      if (connection.isOpen && !this.#hasRoom(connection, queue, end, null)) return this.#refused();
+      this.#counters.framesOut++;
+      if (!queue.append(slab.bytes, end)) queue.pushBack(slab.retain(), 0, end, null);
+      return this.#grown(connection, queue);
+    } finally {
       slab.release();
-      return outcome;
     }
-    // What says goodbye needs no room; everything else keeps to the cap.
-    if (connection.isOpen && !this.#hasRoom(connection, queue, end, null)) {
-      slab.release();
-      return this.#refused();
-    }
-    return this.#enqueue(connection, queue, slab, 0, end, null);
   }
 
   #write(connection: Connection, slab: Slab, start: number, end: number): SendOutcome {
@@ -284,7 +298,7 @@ export class Outbound {
     }
     const queue = connection.queue ?? this.#newQueue(connection);
     queue.transportBytes = connection.context.transport.queued[connection.channel]!;
-    queue.stalledBytes = queue.transportBytes;
+    queue.stalledBytes = connection.context.transport.queuedNow(connection.channel);
     return this.#grown(connection, queue);
   }
 
@@ -332,7 +346,7 @@ export class Outbound {
   ): boolean {
     const { limits } = connection.context;
     const { sendQueueBytesMax } = limits;
-    if (queue.totalBytes + length <= sendQueueBytesMax) return true;
+    if (queue.hasRoom(length, sendQueueBytesMax)) return true;
     const policy = flow === null ? limits.policy : flow.policy;
     if (policy === "drop-newest" && flow !== null) return false;
     let dropped = 0;
@@ -340,8 +354,9 @@ export class Outbound {
     if (policy !== "disconnect") dropped += queue.dropOldest(length, sendQueueBytesMax);
     this.#counters.eventsDropped += dropped;
     this.#account(queue);
-    if (queue.totalBytes + length <= sendQueueBytesMax) return true;
-    connection.close("slow_consumer", "queue_full");
+    if (queue.hasRoom(length, sendQueueBytesMax)) return true;
+    // What is left is not to be dropped: then the new event is, unless it may not be either.
+    if (flow === null || policy === "disconnect") connection.close("slow_consumer", "queue_full");
     return false;
   }
 
@@ -355,7 +370,9 @@ export class Outbound {
   #pump(connection: Connection, queue: SendQueue): boolean {
     const slices = this.#slices;
     let bytes = 0;
-    while (queue.head !== null && slices.length < SLICES_MAX && bytes < PUMP_BYTES_MAX) {
+    const { sendQueueBytesMax } = connection.context.limits;
+    const bytesMax = Math.min(PUMP_BYTES_MAX, sendQueueBytesMax / 4);
+    while (queue.head !== null && slices.length < SLICES_MAX && bytes < bytesMax) {
       const entry = queue.shift();
       if (entry.missedBefore > 0) {
         const gap = this.#gapFrame(connection, entry.flow!, entry.missedBefore);
@@ -411,4 +428,8 @@ export class Outbound {
     this.#counters.sendsRefused++;
     return SEND.CLOSED;
   }
+}
+
+function wrongKind(text: string): never {
+  throw new HoldfastError("HOLDFAST_LISTENER_KIND", text);
 }

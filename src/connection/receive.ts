@@ -14,6 +14,11 @@ import { STATE, STATE_EVENTS } from "./state.ts";
 /** Frames of one connection that are handled before other connections get their turn. */
 export const FRAMES_PER_TURN = 64;
 
+const NOTHING: Bytes = new Uint8Array(0);
+
+/** A Hello with the largest token and all labels that are allowed fits well. */
+export const HELLO_BYTES_MAX = 16_384;
+
 /** Takes a chunk; the bytes are the transport's again when this returns. */
 export function receive(connection: Connection, bytes: Bytes, start: number, end: number): void {
   const { context } = connection;
@@ -29,7 +34,7 @@ export function receive(connection: Connection, bytes: Bytes, start: number, end
   if (connection.state === STATE.IDLE) becomeActive(connection);
   if (length === 0) return;
   context.cork.enter();
-  context.turn.frames = 0;
+  beginTurn(connection);
   try {
     if (connection.pausedBy !== 0) stash(connection, bytes, start, end);
     else consume(connection, bytes, start, end);
@@ -52,7 +57,7 @@ export function readLater(connection: Connection): void {
 function readOn(connection: Connection): void {
   const { context } = connection;
   context.cork.enter();
-  context.turn.frames = 0;
+  context.turn.work = 0;
   // A frame that was cut by the pause gets its time anew.
   connection.frameSince = 0;
   try {
@@ -81,7 +86,7 @@ export function onFrame(connection: Connection, bytes: Bytes, start: number, end
   } else {
     onBody(connection, bytes, start, end);
   }
-  if (++context.turn.frames >= FRAMES_PER_TURN) takeTurns(connection);
+  if (++context.turn.work >= FRAMES_PER_TURN) takeTurns(connection);
   return connection.state < STATE.CLOSING && connection.pausedBy === 0;
 }
 
@@ -118,6 +123,7 @@ function onBody(connection: Connection, bytes: Bytes, start: number, end: number
   } else if (body === "hello") {
     connection.close("protocol_error", "bad_state");
   } else if (body === "goodbye") {
+    if (message.id !== 0) context.outbound.result(connection, message.id, NOTHING);
     connection.close("normal", "goodbye");
   } else {
     context.handler.onMessage(connection, message);
@@ -129,13 +135,14 @@ function consume(connection: Connection, bytes: Bytes, start: number, end: numbe
   while (connection.unread !== null && at < end && mayRead(connection)) {
     at = complete(connection, bytes, at, end);
   }
-  if (at < end && mayRead(connection)) {
-    const { framing, limits } = connection.context;
-    const next = readFrames(framing, limits.frameBytesMax, bytes, at, end, at, connection);
+  while (at < end && mayRead(connection)) {
+    const { framing } = connection.context;
+    const next = readFrames(framing, bodyBytesMax(connection), bytes, at, end, at, connection);
     if (next < 0) {
       connection.frameFault(next, bytes, at);
       return;
     }
+    if (next === at) break;
     at = next;
   }
   if (at < end && connection.state < STATE.CLOSING) stash(connection, bytes, at, end);
@@ -143,9 +150,9 @@ function consume(connection: Connection, bytes: Bytes, start: number, end: numbe
 
 /** Adds to the incomplete frame what it lacks, and no more than that where it is known. */
 function complete(connection: Connection, bytes: Bytes, at: number, end: number): number {
-  const { framing, limits } = connection.context;
+  const { framing } = connection.context;
   const unread = connection.unread!;
-  const missing = unread.missing(framing, limits.frameBytesMax);
+  const missing = unread.missing(framing, bodyBytesMax(connection));
   const taken = missing === 0 ? end : Math.min(end, at + missing);
   unread.append(bytes, at, taken);
   readUnread(connection);
@@ -156,7 +163,7 @@ function readUnread(connection: Connection): void {
   const { unread, context } = connection;
   if (unread === null) return;
   const before = unread.length;
-  const next = unread.read(context.framing, context.limits.frameBytesMax, connection);
+  const next = unread.read(context.framing, bodyBytesMax(connection), connection);
   if (connection.unread === null) return;
   if (next < 0) {
     connection.frameFault(next, unread.bytes, unread.start);
@@ -205,9 +212,17 @@ function settle(connection: Connection): void {
   armDeadline(connection);
 }
 
+/** WebSocket messages come one by one, many of one connection in a row: they share its turn. */
+function beginTurn(connection: Connection): void {
+  const { turn } = connection.context;
+  if (turn.owner === connection) return;
+  turn.owner = connection;
+  turn.work = 0;
+}
+
 /** Enough for one turn: the rest waits until others have had theirs. */
 function takeTurns(connection: Connection): void {
-  connection.context.turn.frames = 0;
+  connection.context.turn.work = 0;
   if (connection.state >= STATE.CLOSING || (connection.pausedBy & PAUSED_BY.TURN) !== 0) return;
   connection.context.counters.yields++;
   connection.pause(PAUSED_BY.TURN);
@@ -217,6 +232,12 @@ function takeTurns(connection: Connection): void {
 function becomeActive(connection: Connection): void {
   connection.move(STATE_EVENTS.bytes);
   armDeadline(connection);
+}
+
+/** Strangers get less memory than clients that have said Hello. */
+function bodyBytesMax({ state, context }: Connection): number {
+  const { frameBytesMax } = context.limits;
+  return state === STATE.HANDSHAKING ? Math.min(frameBytesMax, HELLO_BYTES_MAX) : frameBytesMax;
 }
 
 function mayRead(connection: Connection): boolean {

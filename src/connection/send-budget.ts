@@ -5,7 +5,7 @@ import { assert } from "../base/assert.ts";
 /** A connection that has something queued. */
 export interface Backlogged {
   readonly backlogBytes: number;
-  /** It ends, and its queue with it. */
+  /** It ends at once; what it has queued, here and in the transport, is given up before this returns. */
   shed(): void;
 }
 
@@ -17,6 +17,7 @@ export class SendBudget {
   readonly bytesMax: number;
   #bytes: number = 0;
   readonly #backlogged: Set<Backlogged> = new Set();
+  #isShedding: boolean = false;
 
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax;
@@ -44,19 +45,22 @@ export class SendBudget {
     assert(this.#bytes >= 0, "the budget never owes");
   }
 
+  /** False while it is being dealt with: shedding itself sends and queues. */
   get isExceeded(): boolean {
-    return this.#bytes > this.bytesMax;
+    return this.#bytes > this.bytesMax && !this.#isShedding;
   }
 
   /** Sheds the largest queues until the budget is kept. @returns how many were shed. */
   shedWorst(): number {
     const worstFirst = [...this.#backlogged].sort((a, b) => b.backlogBytes - a.backlogBytes);
     let count = 0;
+    this.#isShedding = true;
     for (const member of worstFirst) {
       if (this.#bytes <= this.bytesMax * SHED_TO) break;
       member.shed();
       count++;
     }
+    this.#isShedding = false;
     return count;
   }
 }

@@ -9,7 +9,8 @@
 // subscription when none is queued, so that the Gap stands exactly where the events are missing.
 
 import { assert } from "../base/assert.ts";
-import type { Slab } from "../base/buffer-pool.ts";
+import type { Bytes, Slab } from "../base/buffer-pool.ts";
+import { copyBytes } from "../wire/frame-reader.ts";
 
 /** A connection's interest in one topic, as far as its queue must know it. */
 export interface EventFlow {
@@ -25,7 +26,7 @@ export interface EventFlow {
 export interface QueueEntry {
   readonly slab: Slab;
   readonly start: number;
-  readonly end: number;
+  end: number;
   /** Null: a reply or control frame, which is never dropped. */
   readonly flow: EventFlow | null;
   /** Events of the flow that were dropped just before this one. */
@@ -44,6 +45,10 @@ export const SLOW_CONSUMER_POLICIES = [
 ] as const;
 /** What happens when a frame would take a send queue over its cap. */
 export type SlowConsumerPolicy = (typeof SLOW_CONSUMER_POLICIES)[number];
+
+/** What an entry takes beside its bytes, rounded. */
+const ENTRY_BYTES = 128;
+const ENTRIES_MIN = 64;
 
 export class SendQueue {
   /** Bytes of the entries. */
@@ -95,6 +100,31 @@ export class SendQueue {
     flow.last = entry;
   }
 
+  /**
+   * Copies a frame behind the newest entry where its slab has room and nobody else holds it: a small
+   * frame then costs its bytes and no more. False: it needs an entry of its own.
+   */
+  append(bytes: Bytes, length: number): boolean {
+    const tail = this.#tail;
+    if (tail === null || tail.flow !== null || tail.slab.holders > 1) return false;
+    if (tail.end + length > tail.slab.bytes.length) return false;
+    copyBytes(bytes, 0, length, tail.slab.bytes, tail.end);
+    tail.end += length;
+    this.bytes += length;
+    return true;
+  }
+
+  /**
+   * Whether a frame fits below the cap. An entry costs memory beside its bytes, so there is at most one
+   * for every 128 bytes of the cap; 64 there may always be.
+   */
+  hasRoom(length: number, bytesMax: number): boolean {
+    return (
+      this.totalBytes + length <= bytesMax &&
+      this.#count < Math.max(ENTRIES_MIN, bytesMax / ENTRY_BYTES)
+    );
+  }
+
   /** For control frames: they pass whatever waits. */
   pushFront(slab: Slab, start: number, end: number): void {
     const entry = entryOf(slab, start, end, null);
@@ -115,16 +145,16 @@ export class SendQueue {
   }
 
   /**
-   * Drops events, oldest first, until `bytesMax` would hold `bytesWanted` more.
+   * Drops events whose policy allows it, oldest first, until `bytesMax` would hold `bytesWanted` more.
    * @returns how many were dropped. When it is not enough, only replies and control are left.
    */
   dropOldest(bytesWanted: number, bytesMax: number): number {
     let dropped = 0;
     let entry = this.#head;
-    while (entry !== null && this.totalBytes + bytesWanted > bytesMax) {
-      const { next } = entry;
-      if (entry.flow !== null) {
-        this.#drop(entry, entry.flow);
+    while (entry !== null && !this.hasRoom(bytesWanted, bytesMax)) {
+      const { next, flow } = entry;
+      if (flow !== null && (flow.policy === "drop-oldest" || flow.policy === "conflate")) {
+        this.#drop(entry, flow);
         dropped++;
       }
       entry = next;
@@ -133,7 +163,7 @@ export class SendQueue {
   }
 
   /**
-   * Keeps the newest event of each flow and drops the rest; of `incoming` none is kept, since a
+   * Keeps the newest event of each conflated flow and drops the rest; of `incoming` none is kept, since a
    * newer one is about to be queued.
    * @returns how many were dropped.
    */
@@ -142,7 +172,7 @@ export class SendQueue {
     let entry = this.#head;
     while (entry !== null) {
       const { next, flow } = entry;
-      if (flow !== null && (flow === incoming || flow.last !== entry)) {
+      if (flow?.policy === "conflate" && (flow === incoming || flow.last !== entry)) {
         this.#drop(entry, flow);
         dropped++;
       }

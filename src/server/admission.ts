@@ -19,22 +19,30 @@ export class Admission {
   /** Connections that were told to come back and have not gone yet. */
   turnedAway: number = 0;
   #isAccepting: boolean = true;
+  /** Files that were open when they were last counted; sockets that have ended may linger in it. */
+  #counted: number = 0;
+  /** Accepted since then: together the most that can be open. */
+  #acceptedSince: number = 0;
+  readonly #countFiles: () => number | null;
   readonly #pendingFiles: () => number;
   readonly #setAccepting: (accepting: boolean) => void;
 
   /**
+   * @param countFiles files that the process has open; null where that cannot be told.
    * @param pendingFiles files of sockets that are not connections yet.
    * @param setAccepting closes or opens the listening sockets.
    */
   constructor(
     connectionsMax: number,
     filesMax: number,
+    countFiles: () => number | null,
     pendingFiles: () => number,
     setAccepting: (accepting: boolean) => void,
   ) {
     assert(connectionsMax >= 1, "a server serves somebody");
     this.connectionsMax = connectionsMax;
     this.filesMax = filesMax;
+    this.#countFiles = countFiles;
     this.#pendingFiles = pendingFiles;
     this.#setAccepting = setAccepting;
   }
@@ -49,12 +57,20 @@ export class Admission {
 
   /** Before anything is allocated: is there a file to spare? */
   admit(): boolean {
+    this.#acceptedSince++;
+    if (this.#counted + this.#acceptedSince >= this.filesMax) this.#count();
     const files = this.#files();
     if (files >= this.filesMax - 1 && this.#isAccepting) {
       this.#isAccepting = false;
       this.#setAccepting(false);
     }
     return files < this.filesMax;
+  }
+
+  /** To be called now and then: counts the files, and accepts again where there is room again. */
+  look(): void {
+    this.#count();
+    this.reconsider();
   }
 
   /** A connection has ended. */
@@ -72,7 +88,13 @@ export class Admission {
     this.#setAccepting(true);
   }
 
+  #count(): void {
+    this.#counted = this.#countFiles() ?? 0;
+    this.#acceptedSince = 0;
+  }
+
+  /** What we know of, or what the system counts: a WebSocket that we closed lingers unknown to us. */
   #files(): number {
-    return this.served + this.turnedAway + this.#pendingFiles();
+    return Math.max(this.served + this.turnedAway + this.#pendingFiles(), this.#counted);
   }
 }

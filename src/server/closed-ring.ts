@@ -26,16 +26,16 @@ export interface ClosedConnection {
 }
 
 export class ClosedRing {
-  readonly #ring: Ring<ClosedConnection>;
+  readonly #ring: Ring<ClosedConnection> | null;
   readonly #clock: Clock;
 
   constructor(capacity: number, clock: Clock) {
-    this.#ring = new Ring(capacity);
+    this.#ring = capacity === 0 ? null : new Ring(capacity);
     this.#clock = clock;
   }
 
   push(connection: Connection): void {
-    this.#ring.push({
+    this.#ring?.push({
       id: connection.id,
       transport: connection.context.transport.kind,
       closedAt: this.#clock.wall(),
@@ -54,7 +54,7 @@ export class ClosedRing {
 
   /** Newest first. */
   list(): ClosedConnection[] {
-    return this.#ring.toArray().reverse();
+    return this.#ring?.toArray().reverse() ?? [];
   }
 
   byId(id: string): ClosedConnection | null {

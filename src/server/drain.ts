@@ -28,7 +28,7 @@ export class Drain {
   readonly #server: Draining;
   readonly #options: DrainOptions;
   readonly #clock: Clock;
-  readonly #deadline: Scheduled;
+  #deadline: Scheduled | null = null;
   #resolve: () => void = () => {};
 
   constructor(server: Draining, options: DrainOptions) {
@@ -38,9 +38,12 @@ export class Drain {
     this.done = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    for (const { transport } of server.listeners) transport.stopAccepting();
-    this.#deadline = this.#clock.after(options.graceMs, () => this.hasten());
-    this.#tell(server.registry.all());
+  }
+
+  begin(): void {
+    for (const { transport } of this.#server.listeners) transport.stopAccepting();
+    this.#deadline = this.#clock.after(this.#options.graceMs, () => this.hasten());
+    this.#tell(this.#server.registry.all());
     this.left();
   }
 
@@ -58,7 +61,7 @@ export class Drain {
   left(): void {
     const { served, turnedAway } = this.#server.admission;
     if (served + turnedAway > 0) return;
-    this.#deadline.cancel();
+    this.#deadline?.cancel();
     this.#resolve();
   }
 

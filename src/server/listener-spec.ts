@@ -12,7 +12,7 @@ import type { Transport, TransportHandler } from "../transport/transport.ts";
 import type { UpgradeRefusal } from "../transport/upgrade-check.ts";
 import { loadUws } from "../transport/uws.ts";
 import { WebSocketTransport } from "../transport/websocket.ts";
-import { checkFraming, type Framing, FRAMINGS, newlineFraming } from "../wire/framing.ts";
+import { guardFraming, type Framing, FRAMINGS, newlineFraming } from "../wire/framing.ts";
 import { SUBPROTOCOL } from "../wire/messages.ts";
 
 export type ListenerTransport =
@@ -49,12 +49,20 @@ export function framingOf(spec: ListenerSpec): Framing {
       `no such framing: ${JSON.stringify(spec.framing)}`,
     );
   }
-  checkFraming(framing);
+  if (typeof spec.framing === "object") return guardFraming(framing);
   if (framing === newlineFraming && spec.raw === undefined) {
     const text = `listener ${spec.name}: newline framing cannot carry protobuf; use it with raw`;
     throw new HoldfastError("HOLDFAST_FRAMING_INVALID", text);
   }
   return framing;
+}
+
+/**
+ * A WebSocket message may hold several frames, and one that is a little too large is to be refused with
+ * a code of ours before the library cuts it: four of the largest frames, at least 256 KiB.
+ */
+function messageBytesMax({ frame }: Options): number {
+  return 4 * Math.max(frame.bytesMax + 4, 65_536);
 }
 
 export function limitsOf(
@@ -78,8 +86,7 @@ export function limitsOf(
     sendLowBytes: send.lowBytes,
     sendQueueBytesMax: send.queueBytesMax,
     policy: policy ?? send.policy,
-    // Room for what one read or message brings, and as much again.
-    receiveBacklogBytesMax: 4 * Math.max(frame.bytesMax, 65_536),
+    receiveBacklogBytesMax: 2 * messageBytesMax(options),
   };
 }
 
@@ -109,8 +116,7 @@ export function transportOf(
               ? SUBPROTOCOL
               : null
             : transport.subprotocol,
-        // Twice the largest frame: what is a little too large is refused with a code of ours.
-        messageBytesMax: 2 * options.frame.bytesMax + 64,
+        messageBytesMax: messageBytesMax(options),
         onUpgradeRefused,
       };
       return (handler) => new WebSocketTransport(websocket, handler, loaded, clock);

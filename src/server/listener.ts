@@ -20,6 +20,8 @@ import type { Admission } from "./admission.ts";
 export interface ListenerOwner extends ConnectionHandler {
   readonly admission: Admission;
   nextSerial(): number;
+  /** Why a new connection is turned away; null: it is served. */
+  refusal(): "overloaded" | "shutdown" | null;
   /** Milliseconds after which a refused client may come back, jittered. */
   retryAfterMs(): number;
   /** Accepting failed; `listener` names where. */
@@ -89,7 +91,8 @@ export class Listener implements TransportHandler {
     const connection = new Connection(this.context, channel, this.#owner.nextSerial());
     this.#connections[channel] = connection;
     this.context.counters.opened++;
-    if (admission.isFull) {
+    const refusal = this.#owner.refusal();
+    if (refusal !== null) {
       admission.turnedAway++;
       connection.isTurnedAway = true;
       this.context.counters.refused++;
@@ -97,8 +100,9 @@ export class Listener implements TransportHandler {
       admission.served++;
     }
     connection.open();
-    if (connection.isTurnedAway) {
-      connection.close("overloaded", "admission", { reconnectAfterMs: this.#owner.retryAfterMs() });
+    if (refusal !== null) {
+      const cause = refusal === "shutdown" ? "draining" : "admission";
+      connection.close(refusal, cause, { reconnectAfterMs: this.#owner.retryAfterMs() });
     }
   }
 
@@ -113,6 +117,10 @@ export class Listener implements TransportHandler {
 
   onEnd(channel: ChannelId): void {
     this.#connections[channel]?.peerEnded();
+  }
+
+  onSign(channel: ChannelId): void {
+    this.#connections[channel]?.sign();
   }
 
   onFault(channel: ChannelId, fault: TransportFault): void {

@@ -79,8 +79,8 @@ export class CallContext {
 export interface RouterOptions {
   readonly timeoutMs: number;
   readonly timeoutMsMax: number;
-  /** Milliseconds and outcome of every call that was answered; "ok" or a status name. */
-  readonly onAnswered: (elapsedMs: number, status: Status | 0) => void;
+  /** Every call that was answered. Milliseconds are null where it was not timed. */
+  readonly onAnswered: (elapsedMs: number | null, status: Status | 0) => void;
   readonly onHandlerError: (connection: Connection, method: string, error: unknown) => void;
 }
 
@@ -89,6 +89,7 @@ export class Router {
   readonly #wheel: TimerWheel;
   readonly #scope: PayloadScope;
   readonly #now: () => number;
+  #calls: number = 0;
   readonly #exact: Map<string, CallHandler> = new Map();
   /** Longest first, so that the first that fits is the one that counts. */
   readonly #prefixes: { readonly prefix: string; readonly handler: CallHandler }[] = [];
@@ -134,13 +135,27 @@ export class Router {
     const handler = this.find(message.method);
     if (handler === null) {
       fail(connection, id, STATUS.UNIMPLEMENTED, `no such method: ${message.method.slice(0, 100)}`);
-      this.#options.onAnswered(0, STATUS.UNIMPLEMENTED);
+      this.#options.onAnswered(null, STATUS.UNIMPLEMENTED);
       return;
     }
     const payload =
       message.payload instanceof Payload ? message.payload : Payload.empty(this.#scope);
+    if (connection.handlersRunning >= connection.context.limits.callsMax) {
+      // Calls that were answered for their handlers by the deadline: those handlers still run.
+      fail(
+        connection,
+        id,
+        STATUS.RESOURCE_EXHAUSTED,
+        "earlier calls are still being worked on",
+        true,
+      );
+      this.#options.onAnswered(null, STATUS.RESOURCE_EXHAUSTED);
+      return;
+    }
     const context = new CallContext(connection, message, payload, this.#timeout(message));
-    const startedMs = this.#now();
+    // Asking for the time costs as much as decoding a call: only some synchronous ones are timed.
+    const isTimed = (this.#calls++ & (TIMED_ONE_IN - 1)) === 0;
+    const startedMs = isTimed ? this.#now() : null;
     let answer: CallAnswer | Promise<CallAnswer>;
     try {
       const given = handler(context);
@@ -150,8 +165,12 @@ export class Router {
       this.#failed(connection, context, id, error, startedMs);
       return;
     }
-    if (answer instanceof Promise) this.#await(connection, context, id, answer, startedMs);
+    if (answer instanceof Promise) this.#await(connection, context, id, answer);
     else this.#answer(connection, context, id, answer, startedMs);
+  }
+
+  #since(startedMs: number | null): number | null {
+    return startedMs === null ? null : this.#now() - startedMs;
   }
 
   #timeout(message: Call): number {
@@ -164,8 +183,8 @@ export class Router {
     context: CallContext,
     id: number,
     answer: Promise<CallAnswer>,
-    startedMs: number,
   ): void {
+    const startedMs = this.#now();
     if (!connection.isOpen) {
       // The handler itself has closed it: nobody would tell this call so any more.
       context.abort(disconnected());
@@ -174,15 +193,17 @@ export class Router {
     }
     const pending = new PendingCall(this.#wheel, connection, context, () => {
       fail(connection, id, STATUS.DEADLINE_EXCEEDED, "the deadline passed");
-      this.#options.onAnswered(this.#now() - startedMs, STATUS.DEADLINE_EXCEEDED);
+      this.#options.onAnswered(this.#since(startedMs), STATUS.DEADLINE_EXCEEDED);
     });
     answer.then(
       (value) => {
+        connection.handlersRunning--;
         if (!pending.finish()) return;
         this.#answer(connection, context, id, value, startedMs);
         connection.callEnded();
       },
       (error: unknown) => {
+        connection.handlersRunning--;
         if (!pending.finish()) return;
         this.#failed(connection, context, id, error, startedMs);
         connection.callEnded();
@@ -195,7 +216,7 @@ export class Router {
     context: CallContext,
     id: number,
     value: CallAnswer,
-    startedMs: number,
+    startedMs: number | null,
   ): void {
     let bytes: Payload | Bytes;
     if (value === undefined) bytes = NOTHING;
@@ -213,7 +234,7 @@ export class Router {
     if (bytes.length > ANSWER_BYTES_MAX) {
       const reason = `the answer has ${bytes.length} bytes, more than a frame may carry`;
       fail(connection, id, STATUS.RESOURCE_EXHAUSTED, reason);
-      this.#options.onAnswered(this.#now() - startedMs, STATUS.RESOURCE_EXHAUSTED);
+      this.#options.onAnswered(this.#since(startedMs), STATUS.RESOURCE_EXHAUSTED);
       return;
     }
     try {
@@ -223,7 +244,7 @@ export class Router {
       this.#failed(connection, context, id, error, startedMs);
       return;
     }
-    this.#options.onAnswered(this.#now() - startedMs, 0);
+    this.#options.onAnswered(this.#since(startedMs), 0);
   }
 
   #failed(
@@ -231,16 +252,17 @@ export class Router {
     context: CallContext,
     id: number,
     error: unknown,
-    startedMs: number,
+    startedMs: number | null,
   ): void {
-    if (error instanceof StatusError) {
-      fail(connection, id, error.status, error.message, error.retryable, error.retryAfterMs);
-      this.#options.onAnswered(this.#now() - startedMs, error.status);
+    if (error instanceof StatusError && STATUSES.has(error.status)) {
+      const reason = error.message.slice(0, REASON_MAX);
+      fail(connection, id, error.status, reason, error.retryable, error.retryAfterMs);
+      this.#options.onAnswered(this.#since(startedMs), error.status);
       return;
     }
     this.#options.onHandlerError(connection, context.method, error);
     fail(connection, id, STATUS.INTERNAL, "the handler failed");
-    this.#options.onAnswered(this.#now() - startedMs, STATUS.INTERNAL);
+    this.#options.onAnswered(this.#since(startedMs), STATUS.INTERNAL);
   }
 }
 
@@ -252,10 +274,16 @@ function isThenable(answer: unknown): answer is PromiseLike<CallAnswer> {
   return typeof (answer as { then?: unknown } | undefined)?.then === "function";
 }
 
+/** Synchronous calls of which one is timed; a power of two. Asynchronous ones all are. */
+const TIMED_ONE_IN = 16;
+
 /** What an answer may carry: the most that a frame may be configured to. */
 const ANSWER_BYTES_MAX = 1_048_576;
 const NOTHING: Bytes = new Uint8Array(0);
 const encoder = new TextEncoder();
+const STATUSES: ReadonlySet<number> = new Set(Object.values(STATUS));
+/** UTF-16 units of a Failure's reason. */
+const REASON_MAX = 1_000;
 
 /**
  * A call whose handler has not answered yet. Lives until it answers, its deadline, or the close.

@@ -6,7 +6,13 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { Prng } from "../base/prng.ts";
 import { TimerWheel } from "../base/timer-wheel.ts";
-import { connectionMax, nodeName, readMachine, sendBudgetBytes } from "../config/machine.ts";
+import {
+  connectionMax,
+  countOpenFiles,
+  nodeName,
+  readMachine,
+  sendBudgetBytes,
+} from "../config/machine.ts";
 import type { Options, PartialOptions } from "../config/options.ts";
 import { optionsFrom } from "../config/resolve.ts";
 import { CLOSE_CAUSES, CLOSE_REASONS } from "../connection/close-reason.ts";
@@ -124,6 +130,7 @@ export class Server implements ListenerOwner {
       pool,
       clock,
       this.#writers(),
+      this.shared.turn,
       (topic) => this.#policies.get(topic) ?? null,
     );
     this.#session = new Session(options, this.node, this.router, this.topics, this.registry);
@@ -187,7 +194,11 @@ export class Server implements ListenerOwner {
     if (this.#state === "stopped") return;
     if (this.#state === "starting") this.#misuse("stop() while starting");
     this.#state = "draining";
-    this.#drain ??= new Drain(this, this.options.drain);
+    if (this.#drain === null) {
+      // Kept before it begins: what it ends may ask to stop again.
+      this.#drain = new Drain(this, this.options.drain);
+      this.#drain.begin();
+    }
     if (options.hasten === true) this.#drain.hasten();
     await this.#drain.done;
     this.#gone ??= this.#letGo();
@@ -233,6 +244,11 @@ export class Server implements ListenerOwner {
   }
 
   // What follows is called by listeners and connections.
+
+  refusal(): "overloaded" | "shutdown" | null {
+    if (this.#state === "draining") return "shutdown";
+    return this.admission.isFull ? "overloaded" : null;
+  }
 
   nextSerial(): number {
     return ++this.#serial;
@@ -344,7 +360,7 @@ export class Server implements ListenerOwner {
 
   #onTick(lagMs: number): void {
     this.lagMs.observe(lagMs);
-    this.admission.reconsider();
+    this.admission.look();
   }
 
   async #letGo(): Promise<void> {
@@ -363,7 +379,7 @@ export class Server implements ListenerOwner {
         timeoutMsMax,
         onAnswered: (elapsedMs, status) => {
           this.callsByStatus[status]!++;
-          this.callMs.observe(elapsedMs);
+          if (elapsedMs !== null) this.callMs.observe(elapsedMs);
         },
         onHandlerError: (connection, method, error) =>
           this.#handlerFailed(connection, method, error),
@@ -375,7 +391,8 @@ export class Server implements ListenerOwner {
   }
 
   #newAdmission(connectionsMax: number): Admission {
-    const filesMax = this.fileLimit === null ? Infinity : this.fileLimit - FILES_RESERVED;
+    const { fileLimit } = this;
+    const filesMax = fileLimit === null ? Infinity : Math.max(1, fileLimit - FILES_RESERVED);
     const most = Math.min(connectionsMax, filesMax);
     if (most < connectionsMax) {
       const fields = { connectionMax: connectionsMax, fileLimit: this.fileLimit };
@@ -384,6 +401,7 @@ export class Server implements ListenerOwner {
     return new Admission(
       most,
       filesMax,
+      countOpenFiles,
       () => this.listeners.reduce((sum, { transport }) => sum + transport.pendingFiles, 0),
       (accepting) => this.#setAccepting(accepting),
     );
@@ -509,7 +527,7 @@ function share(clock: Clock, seed: number | undefined, budgetBytes: number): Pro
     prng: new Prng(seed ?? Prng.randomSeed()),
     reader: new MessageReader(scope),
     outbound: new Outbound(pool, cork, counters, budget),
-    turn: { frames: 0 },
+    turn: { owner: null, work: 0 },
   };
 }
 
@@ -521,5 +539,7 @@ function fieldsOf(connection: Connection): { connection: string; transport: stri
 const encoder = new TextEncoder();
 
 function bytesOf(payload: Uint8Array | string): Uint8Array {
-  return typeof payload === "string" ? encoder.encode(payload) : payload;
+  if (typeof payload === "string") return encoder.encode(payload);
+  if (payload instanceof Uint8Array) return payload;
+  throw new TypeError("a payload is a Uint8Array or a string");
 }

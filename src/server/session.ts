@@ -53,7 +53,8 @@ export class Session {
       return false;
     }
     connection.labels = labels;
-    connection.clientName = hello.client.slice(0, CLIENT_NAME_MAX);
+    // A copy: a slice would keep the whole string of the Hello alive.
+    connection.clientName = Buffer.from(hello.client.slice(0, CLIENT_NAME_MAX)).toString();
     this.#registry.addLabels(connection);
     connection.welcome({
       id,
@@ -71,6 +72,10 @@ export class Session {
   message(connection: Connection, message: ClientMessage): void {
     switch (message.body) {
       case "call":
+        if (connection.isDraining) {
+          fail(connection, message.id, STATUS.UNAVAILABLE, "the server is stopping", true);
+          return;
+        }
         this.#router.call(connection, message.id, message.call!);
         return;
       case "publish":

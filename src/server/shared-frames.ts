@@ -9,6 +9,8 @@ import type { ServerMessageInit } from "../wire/messages.ts";
 
 /** Holds its slabs until {@link release}; queues that need them longer retain them. */
 export class SharedFrames {
+  /** Memory that it holds. */
+  bytes: number = 0;
   readonly #frames: Map<Framing, SharedFrame> = new Map();
 
   constructor(pool: BufferPool, writers: readonly FrameWriter[], message: ServerMessageInit) {
@@ -16,6 +18,7 @@ export class SharedFrames {
       const slab = pool.lease(writer.messageBytesMax(message));
       const end = writer.message(slab.bytes, 0, message);
       this.#frames.set(writer.framing, { slab, start: 0, end });
+      this.bytes += slab.bytes.length;
     }
   }
 

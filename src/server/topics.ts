@@ -7,6 +7,7 @@ import { assert } from "../base/assert.ts";
 import type { BufferPool, Bytes } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Connection } from "../connection/connection.ts";
+import type { Turn } from "../connection/connection-context.ts";
 import type { EventFlow, QueueEntry, SlowConsumerPolicy } from "../connection/send-queue.ts";
 import type { FrameWriter } from "../wire/frame-writer.ts";
 import type { Payload } from "../wire/payload.ts";
@@ -14,6 +15,11 @@ import { SharedFrames } from "./shared-frames.ts";
 
 /** Subscribers that are served in one turn. */
 export const FANOUT_SLICE = 1_000;
+
+/** Memory that events waiting for their fan-out may take in the process. */
+const BACKLOG_BYTES_MAX = 64 * 1_048_576;
+/** Events sent to subscribers that count as one frame of a connection's turn. */
+const EVENTS_PER_WORK = 8;
 
 export interface TopicLimits {
   /** Topics that one connection may subscribe to. */
@@ -75,12 +81,15 @@ export class Topics {
   readonly #limits: TopicLimits;
   readonly #pool: BufferPool;
   readonly #clock: Clock;
+  readonly #turn: Turn;
   readonly #policyFor: (topic: string) => SlowConsumerPolicy | null;
   /** One writer per framing that listeners with sessions use. */
   readonly #writers: readonly FrameWriter[];
   readonly #topics: Map<string, Topic> = new Map();
   readonly #busy: Topic[] = [];
   #isScheduled: boolean = false;
+  /** Memory of the events that wait for their fan-out, in all topics. */
+  #backlogBytes: number = 0;
   #subscriptions: number = 0;
   /** Events published since the start. */
   published: number = 0;
@@ -92,8 +101,10 @@ export class Topics {
     pool: BufferPool,
     clock: Clock,
     writers: readonly FrameWriter[],
+    turn: Turn,
     policyFor: (topic: string) => SlowConsumerPolicy | null,
   ) {
+    this.#turn = turn;
     this.#limits = limits;
     this.#pool = pool;
     this.#clock = clock;
@@ -169,15 +180,20 @@ export class Topics {
       return "published";
     }
     if (topic.backlog.length >= this.#limits.backlogEventsMax) return "busy";
+    if (this.#backlogBytes + payload.length > BACKLOG_BYTES_MAX) return "busy";
     this.published++;
     topic.offset++;
     const event = { topic: name, payload: payload as Bytes, offset: topic.offset };
     const frames = new SharedFrames(this.#pool, this.#writers, { event });
     topic.backlog.push({ offset: topic.offset, frames });
+    this.#backlogBytes += frames.bytes;
     // Whoever publishes from inside a fan-out of the same topic waits behind it.
     if (topic.backlog.length > 1) return "published";
     this.#busy.push(topic);
-    if (topic.subscribers.size <= FANOUT_SLICE) this.#serve(topic);
+    if (topic.subscribers.size <= FANOUT_SLICE) {
+      this.#turn.work += topic.subscribers.size / EVENTS_PER_WORK;
+      this.#serve(topic);
+    }
     this.#schedule();
     return "published";
   }
@@ -213,6 +229,7 @@ export class Topics {
       if (next.done === true) {
         topic.position = null;
         topic.backlog.shift();
+        this.#backlogBytes -= fanout.frames.bytes;
         fanout.frames.release();
       } else {
         this.#deliver(next.value, fanout);

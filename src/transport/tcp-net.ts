@@ -61,6 +61,7 @@ export class TcpNetTransport implements Transport {
   readonly #channels: ChannelTable<ChannelSocket> = new ChannelTable();
   readonly #onread: { buffer: Buffer; callback: (length: number, buffer: Uint8Array) => boolean };
   #server: Server | null = null;
+  #isWanted: boolean = false;
   /** Where it listens, once the port is known. */
   #address: TransportAddress | null = null;
 
@@ -80,6 +81,7 @@ export class TcpNetTransport implements Transport {
 
   async listen(): Promise<TransportAddress> {
     const { host, port, path, backlog } = this.#options;
+    this.#isWanted = true;
     const wanted = this.#address ?? { host, port, path };
     const options: ListenOptions =
       path === null ? { host: wanted.host, port: wanted.port, backlog } : { path, backlog };
@@ -95,6 +97,11 @@ export class TcpNetTransport implements Transport {
         throw listenError("TCP", wanted, again);
       });
     }
+    if (!this.#isWanted) {
+      // stopAccepting() came while the socket was being opened.
+      server.close();
+      return wanted;
+    }
     this.#server = server;
     server.on("error", (error: NodeJS.ErrnoException) => {
       this.#handler.onAcceptError(error.code ?? error.name);
@@ -109,6 +116,7 @@ export class TcpNetTransport implements Transport {
   }
 
   stopAccepting(): void {
+    this.#isWanted = false;
     this.#server?.close();
     this.#server = null;
   }
@@ -125,7 +133,7 @@ export class TcpNetTransport implements Transport {
   write(channel: ChannelId, slab: Slab, start: number, end: number): WriteOutcome {
     const socket = this.#channels.get(channel);
     if (socket === null || !socket.writable) return WRITE.REFUSED;
-    socket.write(slab.bytes.subarray(start, end));
+    socket.write(slab.view(start, end));
     return socket.writableLength === 0 ? WRITE.SENT : this.#hold(socket, slab);
   }
 

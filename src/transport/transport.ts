@@ -30,7 +30,7 @@ export const WRITE = {
 export type WriteOutcome = (typeof WRITE)[keyof typeof WRITE];
 
 /** What a peer did wrong below our frames. */
-export const TRANSPORT_FAULTS = ["text_message", "empty_message", "ping_flood"] as const;
+export const TRANSPORT_FAULTS = ["text_message", "empty_message"] as const;
 export type TransportFault = (typeof TRANSPORT_FAULTS)[number];
 
 /** How a channel ended, as far as the transport can see. */
@@ -60,6 +60,8 @@ export interface TransportHandler {
   onDrain(channel: ChannelId): void;
   /** The peer will send no more; it may still read. */
   onEnd(channel: ChannelId): void;
+  /** A control frame of the transport's own, such as a ping: no bytes of ours. */
+  onSign(channel: ChannelId): void;
   /** The peer broke the transport's protocol; the handler closes the channel. */
   onFault(channel: ChannelId, fault: TransportFault): void;
   onClose(channel: ChannelId, end: TransportEnd, detail: string): void;

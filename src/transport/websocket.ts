@@ -34,21 +34,17 @@ export interface WebSocketOptions extends UpgradeRules {
   readonly onUpgradeRefused: (refusal: UpgradeRefusal) => void;
 }
 
-/** Pings since the last message; honest clients answer a heartbeat long before. */
-const PINGS_MAX = 64;
 /** Tested before a write, so it bounds what control frames may add to one: see ARCHITECTURE.md. */
 const BACKPRESSURE_BYTES_MAX = 2 * 1_048_576;
 
 interface ChannelWebSocket extends UwsWebSocket {
   channel: ChannelId;
-  pings: number;
   /** Its handler will be told about a drain. */
   isDrainDue: boolean;
   /** The close frame that waits for buffered bytes to go first, or null. */
   closing: { readonly code: number; readonly reason: string } | null;
 }
 
-const NO_BYTES = new Uint8Array(0);
 const NO_USER_DATA = Object.freeze({});
 
 export class WebSocketTransport implements Transport {
@@ -63,6 +59,7 @@ export class WebSocketTransport implements Transport {
   readonly #channels: ChannelTable<ChannelWebSocket> = new ChannelTable();
   #pendingFiles: number = 0;
   #listening: object | null = null;
+  #isWanted: boolean = false;
   #address: TransportAddress | null = null;
 
   constructor(
@@ -94,6 +91,7 @@ export class WebSocketTransport implements Transport {
 
   async listen(): Promise<TransportAddress> {
     const { host, port } = this.#options;
+    this.#isWanted = true;
     const wanted = this.#address ?? { host, port, path: null };
     // uWebSockets.js says only that it failed, and shares a port that is taken without a word; and
     // a port that it chose itself cannot be opened again. So net tries first and tells why, and
@@ -110,12 +108,18 @@ export class WebSocketTransport implements Transport {
         `cannot listen for WebSocket on ${wanted.host}:${free}: uWebSockets.js refused`,
       );
     }
+    if (!this.#isWanted) {
+      // stopAccepting() came while the socket was being opened.
+      this.#loaded.uws.us_listen_socket_close(token);
+      return wanted;
+    }
     this.#listening = token;
     this.#address = { host: wanted.host, port: free, path: null };
     return this.#address;
   }
 
   stopAccepting(): void {
+    this.#isWanted = false;
     if (this.#listening !== null) this.#loaded.uws.us_listen_socket_close(this.#listening);
     this.#listening = null;
   }
@@ -125,6 +129,7 @@ export class WebSocketTransport implements Transport {
   }
 
   destroy(): void {
+    this.#isWanted = false;
     this.#listening = null;
     this.#app.close();
   }
@@ -175,7 +180,7 @@ export class WebSocketTransport implements Transport {
   }
 
   #send(ws: ChannelWebSocket, slab: Slab, start: number, end: number): WriteOutcome {
-    const status = ws.send(slab.bytes.subarray(start, end), true, false);
+    const status = ws.send(slab.view(start, end), true, false);
     if (status === 1) return WRITE.SENT;
     this.#channels.queued[ws.channel] = ws.getBufferedAmount();
     return status === 0 ? WRITE.QUEUED : WRITE.REFUSED;
@@ -198,7 +203,7 @@ export class WebSocketTransport implements Transport {
       message: (ws, message, isBinary) => this.#message(ws as ChannelWebSocket, message, isBinary),
       drain: (ws) => this.#drain(ws as ChannelWebSocket),
       ping: (ws) => this.#ping(ws as ChannelWebSocket),
-      pong: (ws) => this.#alive(ws as ChannelWebSocket),
+      pong: (ws) => this.#ping(ws as ChannelWebSocket),
       close: (ws, code, message) => this.#closed(ws as ChannelWebSocket, code, message),
     });
     // uWebSockets.js sends requests without a usable key here instead of to `upgrade`.
@@ -243,7 +248,6 @@ export class WebSocketTransport implements Transport {
   }
 
   #open(ws: ChannelWebSocket): void {
-    ws.pings = 0;
     ws.isDrainDue = false;
     ws.closing = null;
     ws.channel = this.#channels.add(ws);
@@ -252,7 +256,6 @@ export class WebSocketTransport implements Transport {
 
   #message(ws: ChannelWebSocket, message: ArrayBuffer, isBinary: boolean): void {
     if (ws.closing !== null) return;
-    ws.pings = 0;
     if (!isBinary) {
       this.#handler.onFault(ws.channel, "text_message");
     } else if (message.byteLength === 0) {
@@ -264,12 +267,7 @@ export class WebSocketTransport implements Transport {
   }
 
   #ping(ws: ChannelWebSocket): void {
-    if (++ws.pings > PINGS_MAX) this.#handler.onFault(ws.channel, "ping_flood");
-    else this.#alive(ws);
-  }
-
-  #alive(ws: ChannelWebSocket): void {
-    this.#handler.onChunk(ws.channel, NO_BYTES, 0, 0);
+    if (ws.closing === null) this.#handler.onSign(ws.channel);
   }
 
   /**

@@ -138,6 +138,39 @@ export const FRAMINGS: Readonly<Record<"uint32" | "varint" | "newline", Framing>
   newline: newlineFraming,
 };
 
+/**
+ * A user's framing, made safe to call on what peers send: whatever it throws or answers that cannot be
+ * becomes NaN, which the frame reader takes for broken. Throws HOLDFAST_FRAMING_INVALID where it lacks
+ * a part.
+ */
+export function guardFraming(framing: Framing): Framing {
+  checkFraming(framing);
+  return {
+    name: framing.name,
+    bytesMin: framing.bytesMin,
+    overheadMax: framing.overheadMax,
+    trailerBytes: framing.trailerBytes,
+    frameEnd(bytes, start, end, scanned, bodyBytesMax) {
+      try {
+        const frameEnd = framing.frameEnd(bytes, start, end, scanned, bodyBytesMax);
+        if (!(frameEnd > 0 && frameEnd <= end)) return frameEnd;
+        const bodyStart = framing.bodyStart(bytes, start, frameEnd);
+        const bodyEnd = framing.bodyEnd(bytes, start, frameEnd);
+        const isSane = start <= bodyStart && bodyStart <= bodyEnd && bodyEnd <= frameEnd;
+        return isSane ? frameEnd : Number.NaN;
+      } catch {
+        return Number.NaN;
+      }
+    },
+    bodyStart: (bytes, start, frameEnd) => framing.bodyStart(bytes, start, frameEnd),
+    bodyEnd: (bytes, start, frameEnd) => framing.bodyEnd(bytes, start, frameEnd),
+    headerBytes: (bodyLength) => framing.headerBytes(bodyLength),
+    writeHeader: (bytes, offset, bodyLength) => framing.writeHeader(bytes, offset, bodyLength),
+    writeTrailer: (bytes, offset) => framing.writeTrailer(bytes, offset),
+    canCarry: (bytes, start, end) => framing.canCarry(bytes, start, end),
+  };
+}
+
 /** Throws HOLDFAST_FRAMING_INVALID where a user's framing lacks a part or has impossible bounds. */
 export function checkFraming(framing: Framing): void {
   const bad = (what: string): never => {

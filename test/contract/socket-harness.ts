@@ -128,7 +128,7 @@ function exitProgram(isUnix: boolean): string {
     const { TcpNetTransport } = await import(built);
     const quiet = () => {};
     const handler = { admit: () => true, onOpen: () => opened(), onChunk: quiet, onDrain: quiet,
-      onEnd: quiet, onFault: quiet, onClose: quiet, onAcceptError: quiet };
+      onEnd: quiet, onFault: quiet, onSign: quiet, onClose: quiet, onAcceptError: quiet };
     let opened;
     const isOpen = new Promise((resolve) => { opened = resolve; });
     const options = { host: "127.0.0.1", port: 0, backlog: 16, noDelay: true, ${where} };

@@ -141,27 +141,12 @@ describe.skipIf(loaded === null)("the WebSocket transport", () => {
     peer.destroy();
   });
 
-  it("tells a ping and a pong as an empty chunk: the peer lives", async () => {
+  it("tells a ping and a pong as signs, which are no bytes", async () => {
     const { socket, channel } = await upgraded();
     socket.write(webSocketFrame({ opcode: OPCODE.PING, payload: "p" }));
     socket.write(webSocketFrame({ opcode: OPCODE.PONG }));
-    await until(() => handler.chunks(channel).length === 2, "both are told");
+    await until(() => handler.signs === 2, "both are told");
     expect(handler.receivedBytes(channel)).toBe(0);
-  });
-
-  it("row 33: tells 65 pings without a message between them as a flood, not 64", async () => {
-    const { socket, channel } = await upgraded();
-    const ping = webSocketFrame({ opcode: OPCODE.PING });
-    const message = webSocketFrame({ opcode: OPCODE.BINARY, payload: "m" });
-    for (let round = 0; round < 3; round++) {
-      for (let count = 0; count < 64; count++) socket.write(ping);
-      socket.write(message);
-    }
-    await until(() => handler.receivedBytes(channel) === 3, "the messages come");
-    expect(handler.faults).toEqual([]);
-    for (let count = 0; count < 65; count++) socket.write(ping);
-    await until(() => handler.faults.length === 1, "the flood is told");
-    expect(handler.faults[0]!.fault).toBe("ping_flood");
   });
 
   const violations: [string, Buffer][] = [

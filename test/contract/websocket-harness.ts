@@ -130,7 +130,7 @@ export function webSocketHarness(loaded: LoadedUws): TransportHarness {
       const { connect } = await import("node:net");
       const quiet = () => {};
       const handler = { admit: () => true, onOpen: () => opened(), onChunk: quiet, onDrain: quiet,
-        onEnd: quiet, onFault: quiet, onClose: quiet, onAcceptError: quiet };
+        onEnd: quiet, onFault: quiet, onSign: quiet, onClose: quiet, onAcceptError: quiet };
       let opened;
       const isOpen = new Promise((resolve) => { opened = resolve; });
       const options = { host: "127.0.0.1", port: 0, messageBytesMax: 1000, subprotocol: null,

@@ -51,7 +51,10 @@ describe.skipIf(process.platform !== "linux")("row 59", () => {
     async (transport) => {
       const server = await ServerProcess.start(FILES, []);
       const port = server.ports.get(transport)!;
-      const neighbour = await RawClient.active({ transport: "tcp", port: server.ports.get("tcp")! });
+      const neighbour = await RawClient.active({
+        transport: "tcp",
+        port: server.ports.get("tcp")!,
+      });
       onTestFinished(() => void neighbour.socket.destroy());
       const baseline = server.files;
       const inside = await crowd(ATTEMPTS, () => RawClient.active({ transport, port }));
@@ -65,7 +68,10 @@ describe.skipIf(process.platform !== "linux")("row 59", () => {
       const newcomer = await servedAgain(transport, port);
       await newcomer.echo();
       newcomer.socket.destroy();
-      await until(() => server.files <= baseline, () => `${server.files} files, ${baseline} before`);
+      await until(
+        () => server.files <= baseline,
+        () => `${server.files} files, ${baseline} before`,
+      );
       expect(server.isAlive).toBe(true);
     },
   );
@@ -75,7 +81,10 @@ describe.skipIf(process.platform !== "linux")("row 59", () => {
     async () => {
       const server = await ServerProcess.start(FILES, []);
       const port = server.ports.get("websocket")!;
-      const neighbour = await RawClient.active({ transport: "tcp", port: server.ports.get("tcp")! });
+      const neighbour = await RawClient.active({
+        transport: "tcp",
+        port: server.ports.get("tcp")!,
+      });
       onTestFinished(() => void neighbour.socket.destroy());
       const rude: Socket[] = await crowd(2 * ATTEMPTS, () => rudeSocket(port));
       onTestFinished(() => rude.forEach((socket) => socket.destroy()));
@@ -93,7 +102,10 @@ describe.skipIf(process.platform !== "linux")("row 59", () => {
     async () => {
       const server = await ServerProcess.start(FILES, []);
       const port = server.ports.get("websocket")!;
-      const neighbour = await RawClient.active({ transport: "tcp", port: server.ports.get("tcp")! });
+      const neighbour = await RawClient.active({
+        transport: "tcp",
+        port: server.ports.get("tcp")!,
+      });
       onTestFinished(() => void neighbour.socket.destroy());
       const baseline = server.files;
       const silent: Socket[] = await crowd(ATTEMPTS, () => rawSocket(port));
@@ -106,7 +118,10 @@ describe.skipIf(process.platform !== "linux")("row 59", () => {
       const newcomer = await servedAgain("websocket", port);
       await newcomer.echo();
       newcomer.socket.destroy();
-      await until(() => server.files <= baseline, () => `${server.files} files, ${baseline} before`);
+      await until(
+        () => server.files <= baseline,
+        () => `${server.files} files, ${baseline} before`,
+      );
       expect(await neighbour.echo()).toBeLessThan(500);
       expect(server.isAlive).toBe(true);
     },

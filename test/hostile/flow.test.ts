@@ -171,7 +171,8 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
       client.readOn();
       await oracle.until(() => oracle.server.shared.budget.bytes === 0, "the queue is read");
       for (const topic of topics) oracle.server.publish(topic, eventOf(0));
-      const last = (topic: string): number => client.events.findLast((e) => e.topic === topic)?.offset ?? 0;
+      const last = (topic: string): number =>
+        client.events.findLast((e) => e.topic === topic)?.offset ?? 0;
       const expected = oracle.server.topics.published;
       await client.until(
         () => topics.reduce((sum, topic) => sum + last(topic), 0) === expected,

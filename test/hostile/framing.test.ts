@@ -40,22 +40,33 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     ["one byte too long", FRAME_BYTES_MAX + 1],
     ["2 GiB long", 0x8000_0000],
     ["4 GiB long", 0xffff_ffff],
-  ])("row 2: a frame that is %s is refused on sight of its four length bytes", async (_, length) => {
+  ])(
+    "row 2: a frame that is %s is refused on sight of its four length bytes",
+    async (_, length) => {
+      const oracle = await Oracle.watch(QUICK);
+      const client = await oracle.active(transport);
+      const { pool } = oracle.server.shared;
+      const freeBytes = pool.freeBytes + pool.leasedBytes;
+      const header = Buffer.alloc(4);
+      header.writeUInt32BE(length);
+      client.writeFrames(header);
+      const { goAway, closeCode, how } = await client.ending();
+      expect({ code: goAway?.code, closeCode, how }).toEqual({
+        code: 3501,
+        closeCode: transport === "websocket" ? 3501 : null,
+        how: "fin",
+      });
+      expect(goAway!.reconnectAfterMs).toBe(0);
+      expect(pool.freeBytes + pool.leasedBytes, "memory taken").toBe(freeBytes);
+      await oracle.verdict({ frame_too_large: 1 });
+    },
+  );
+
+  test("row 2: before Hello is accepted a frame of 16 KiB is the largest", async () => {
     const oracle = await Oracle.watch(QUICK);
-    const client = await oracle.active(transport);
-    const { pool } = oracle.server.shared;
-    const freeBytes = pool.freeBytes + pool.leasedBytes;
-    const header = Buffer.alloc(4);
-    header.writeUInt32BE(length);
-    client.writeFrames(header);
-    const { goAway, closeCode, how } = await client.ending();
-    expect({ code: goAway?.code, closeCode, how }).toEqual({
-      code: 3501,
-      closeCode: transport === "websocket" ? 3501 : null,
-      how: "fin",
-    });
-    expect(goAway!.reconnectAfterMs).toBe(0);
-    expect(pool.freeBytes + pool.leasedBytes, "memory taken").toBe(freeBytes);
+    const client = await oracle.client(transport);
+    client.send(hello(1, { key: "v".repeat(16_384) }));
+    expect((await client.ending()).goAway?.code).toBe(3501);
     await oracle.verdict({ frame_too_large: 1 });
   });
 
@@ -67,7 +78,9 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     expect(largest.length).toBe(FRAME_BYTES_MAX);
     client.send(largest);
     const answer = await client.answer(9);
-    expect(answer.body === "result" && answer.payload.length).toBe(FRAME_BYTES_MAX - 100 - overhead);
+    expect(answer.body === "result" && answer.payload.length).toBe(
+      FRAME_BYTES_MAX - 100 - overhead,
+    );
     await client.leave();
     await oracle.verdict({ peer_closed: 1 });
   });
@@ -75,10 +88,14 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
   test("row 6: 10,000 coalesced frames are all answered, in order, in turns with others", async () => {
     const oracle = await Oracle.watch(QUICK);
     const client = await oracle.active(transport);
-    const bodies = Array.from({ length: 10_000 }, (_, index) => call(index + 2, "echo", `${index}`));
+    const bodies = Array.from({ length: 10_000 }, (_, index) =>
+      call(index + 2, "echo", `${index}`),
+    );
     if (transport === "tcp") client.send(...bodies);
     // A message is one chunk, and what waits of chunks is bounded: see row 12.
-    else for (let at = 0; at < bodies.length; at += 4_000) client.send(...bodies.slice(at, at + 4_000));
+    else
+      for (let at = 0; at < bodies.length; at += 4_000)
+        client.send(...bodies.slice(at, at + 4_000));
     await client.until(() => client.messages.length === 10_001, "10,000 answers");
     const wrong = client.messages.slice(1).findIndex((message, index) => {
       const text = message.body === "result" ? message.payload.toString() : message.body;
@@ -141,7 +158,9 @@ describe("over tcp", () => {
     ["its payload", frame(call(2, "count")).subarray(0, 9)],
   ])("row 4: a frame that FIN truncates in %s is not delivered", async (_, half) => {
     let calls = 0;
-    const methods = { methods: (server: Oracle["server"]) => server.method("count", () => void calls++) };
+    const methods = {
+      methods: (server: Oracle["server"]) => server.method("count", () => void calls++),
+    };
     const oracle = await Oracle.watch(QUICK, methods);
     const client = await oracle.active("tcp");
     client.write(half);
@@ -222,7 +241,11 @@ async function drip(client: RawClient, bytes: Buffer): Promise<number> {
 
 /** A session that touches everything, as frames; its answers are the same on every run. */
 function script(): Buffer {
-  const bodies = [hello(1, { room: "a", kind: "probe" }), subscribe(2, "news"), publish(3, "news", "x")];
+  const bodies = [
+    hello(1, { room: "a", kind: "probe" }),
+    subscribe(2, "news"),
+    publish(3, "news", "x"),
+  ];
   for (let id = 4; id < 12; id++) bodies.push(call(id, "echo", `payload ${id}`.repeat(id)));
   bodies.push(call(12, "no such method"), publish(13, "news", "y".repeat(300)), Buffer.alloc(0));
   bodies.push(call(14, "echo", "last"));

@@ -222,27 +222,38 @@ describe.skipIf(!hasWebSocket())("over websocket", () => {
 const HEARTBEAT_MS = 300;
 const FOUND_MS = 2 * HEARTBEAT_MS + 200;
 const LIVELY: PartialOptions = {
-  connection: { heartbeatMs: HEARTBEAT_MS, heartbeatJitter: 0.1, idleTimeoutMs: 2 * HEARTBEAT_MS, closeTimeoutMs: 300 },
+  connection: {
+    heartbeatMs: HEARTBEAT_MS,
+    heartbeatJitter: 0.1,
+    idleTimeoutMs: 2 * HEARTBEAT_MS,
+    closeTimeoutMs: 300,
+  },
 };
 
 describe("row 80: a peer that vanishes is found within two heartbeats", () => {
-  test.each(RAW_TRANSPORTS)("row 80: over %s, where it reads and never answers", async (transport) => {
-    const oracle = await Oracle.watch(LIVELY);
-    const client = await oracle.active(transport, { answersHeartbeats: false });
-    const start = performance.now();
-    expect((await client.ending()).goAway?.code).toBe(3001);
-    const elapsed = performance.now() - start;
-    expect(elapsed).toBeGreaterThan(2 * HEARTBEAT_MS - 60);
-    expect(elapsed).toBeLessThan(FOUND_MS);
-    expect(client.heartbeatsAfter.length).toBeGreaterThanOrEqual(1);
-    expect(client.heartbeatsAfter.length).toBeLessThanOrEqual(2);
-    await oracle.verdict({ silent: 1 });
-  });
+  test.each(RAW_TRANSPORTS)(
+    "row 80: over %s, where it reads and never answers",
+    async (transport) => {
+      const oracle = await Oracle.watch(LIVELY);
+      const client = await oracle.active(transport, { answersHeartbeats: false });
+      const start = performance.now();
+      expect((await client.ending()).goAway?.code).toBe(3001);
+      const elapsed = performance.now() - start;
+      expect(elapsed).toBeGreaterThan(2 * HEARTBEAT_MS - 60);
+      expect(elapsed).toBeLessThan(FOUND_MS);
+      expect(client.heartbeatsAfter.length).toBeGreaterThanOrEqual(1);
+      expect(client.heartbeatsAfter.length).toBeLessThanOrEqual(2);
+      await oracle.verdict({ silent: 1 });
+    },
+  );
 
   test.each(RAW_TRANSPORTS)("row 80: over %s, where its process is stopped", async (transport) => {
     const oracle = await Oracle.watch(LIVELY);
     const victim = await frozenClient(transport, oracle.port(transport));
-    await oracle.until(() => oracle.server.admission.served === oracle.neighbours.length + 1, "it is there");
+    await oracle.until(
+      () => oracle.server.admission.served === oracle.neighbours.length + 1,
+      "it is there",
+    );
     await delay(2 * HEARTBEAT_MS + 300);
     expect(oracle.server.closedByReason.idle_timeout).toBe(0);
     const start = performance.now();
@@ -266,7 +277,10 @@ describe("row 80: a peer that vanishes is found within two heartbeats", () => {
     const { transport } = oracle.server.listeners.find(({ name }) => name === "mem")!;
     const peer = (transport as MemoryTransport).connect({ onData: () => {}, onClose: () => {} });
     peer.send(frame(hello(1)));
-    await oracle.until(() => stateCount(oracle, "active") === oracle.neighbours.length + 1, "it is active");
+    await oracle.until(
+      () => stateCount(oracle, "active") === oracle.neighbours.length + 1,
+      "it is active",
+    );
     peer.send(Buffer.concat([frame(subscribe(2, "news")), frame(publish(3, "news", "x"))]));
     await delay(20);
     peer.blackhole();

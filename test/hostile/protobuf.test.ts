@@ -42,33 +42,54 @@ const ACCEPTED: readonly (readonly [string, Buffer])[] = [
   ["row 13: an unknown bytes field is skipped", join(bytesField(99, "?"), call(2, "echo", "x"))],
   [
     "row 13: unknown fixed32 and fixed64 fields are skipped",
-    join(tag(99, WIRE.FIXED32), Buffer.alloc(4), tag(98, WIRE.FIXED64), Buffer.alloc(8), call(2, "echo", "x")),
+    join(
+      tag(99, WIRE.FIXED32),
+      Buffer.alloc(4),
+      tag(98, WIRE.FIXED64),
+      Buffer.alloc(8),
+      call(2, "echo", "x"),
+    ),
   ],
   [
     "row 13: an unknown field inside the body is skipped",
     clientMessage(2, "call", bytesField(1, "echo"), numberField(77, 1), bytesField(2, "x")),
   ],
-  ["row 13: the highest field number there is is skipped", join(numberField(536_870_911, 1), call(2, "echo", "x"))],
+  [
+    "row 13: the highest field number there is is skipped",
+    join(numberField(536_870_911, 1), call(2, "echo", "x")),
+  ],
   ["row 15: of a repeated scalar the last counts", join(numberField(1, 9), call(2, "echo", "x"))],
   [
     "row 15: of a repeated field in a body the last counts",
     clientMessage(2, "call", bytesField(1, "nobody"), bytesField(1, "echo"), bytesField(2, "x")),
   ],
-  [
-    "row 16: unknown groups in a few levels are skipped",
-    join(groups(10), call(2, "echo", "x")),
-  ],
+  ["row 16: unknown groups in a few levels are skipped", join(groups(10), call(2, "echo", "x"))],
 ];
 
 const REFUSED: readonly (readonly [string, Buffer])[] = [
   ["row 16: unknown groups in 200 levels", join(groups(200), call(2, "echo"))],
   ["row 16: unknown groups in 30,000 levels", groups(30_000).subarray(0, 60_000)],
   ["row 16: an unknown group that never ends", join(call(2, "echo"), tag(20, WIRE.START))],
-  ["row 17: a method that is no UTF-8", clientMessage(2, "call", bytesField(1, Buffer.from([0xff, 0xfe])))],
-  ["row 17: a topic with half a surrogate pair", clientMessage(2, "subscribe", bytesField(1, Buffer.from("eda080", "hex")))],
-  ["row 17: an overlong UTF-8 sequence", clientMessage(2, "subscribe", bytesField(1, Buffer.from("c0af", "hex")))],
-  ["row 17: a body that ends inside a field", join(numberField(1, 2), tag(CALL, WIRE.BYTES), varint(3), tag(1, WIRE.BYTES))],
-  ["row 17: a length beyond the frame's end", join(tag(CALL, WIRE.BYTES), varint(1_000), Buffer.from("x"))],
+  [
+    "row 17: a method that is no UTF-8",
+    clientMessage(2, "call", bytesField(1, Buffer.from([0xff, 0xfe]))),
+  ],
+  [
+    "row 17: a topic with half a surrogate pair",
+    clientMessage(2, "subscribe", bytesField(1, Buffer.from("eda080", "hex"))),
+  ],
+  [
+    "row 17: an overlong UTF-8 sequence",
+    clientMessage(2, "subscribe", bytesField(1, Buffer.from("c0af", "hex"))),
+  ],
+  [
+    "row 17: a body that ends inside a field",
+    join(numberField(1, 2), tag(CALL, WIRE.BYTES), varint(3), tag(1, WIRE.BYTES)),
+  ],
+  [
+    "row 17: a length beyond the frame's end",
+    join(tag(CALL, WIRE.BYTES), varint(1_000), Buffer.from("x")),
+  ],
   ["row 17: a length of 4 GiB", join(tag(CALL, WIRE.BYTES), varint(0xffff_ffff))],
   ["row 17: a length of 2^63", join(tag(CALL, WIRE.BYTES), varint(1n << 63n))],
   ["row 17: a varint of eleven bytes", join(tag(1, WIRE.VARINT), ELEVEN_BYTES)],
@@ -77,7 +98,10 @@ const REFUSED: readonly (readonly [string, Buffer])[] = [
   ["row 17: wire type 6", join(tag(9, 6), call(2, "echo"))],
   ["row 17: wire type 7", join(tag(9, 7), call(2, "echo"))],
   ["row 17: the end of a group that never began", join(tag(9, WIRE.END), call(2, "echo"))],
-  ["row 17: groups that end in the wrong order", join(tag(8, WIRE.START), tag(9, WIRE.START), tag(8, WIRE.END), tag(9, WIRE.END))],
+  [
+    "row 17: groups that end in the wrong order",
+    join(tag(8, WIRE.START), tag(9, WIRE.START), tag(8, WIRE.END), tag(9, WIRE.END)),
+  ],
   ["row 17: one byte of nothing", Buffer.from([0xff])],
 ];
 
@@ -94,27 +118,31 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test.each(REFUSED)("%s closes with 3500, and nothing of the message has an effect", async (_, body) => {
-    let calls = 0;
-    const methods = (server: Server): void => void server.method("*", () => void calls++);
-    const oracle = await Oracle.watch({}, { methods });
-    const client = await oracle.active(transport);
-    const echoes = oracle.echoes;
-    client.send(body, call(3, "count"));
-    const { goAway, closeCode, how } = await client.ending();
-    expect({ code: goAway?.code, closeCode, how }).toEqual({
-      code: 3500,
-      closeCode: transport === "websocket" ? 3500 : null,
-      how: "fin",
-    });
-    expect(client.messages.map(({ body: name }) => name)).toEqual(["welcome", "goAway"]);
-    expect(calls).toBe(0);
-    expect(oracle.server.topics.count).toBe(0);
-    expect(oracle.echoes).toBeGreaterThanOrEqual(echoes);
-    await oracle.verdict({ bad_message: 1 });
-  });
+  test.each(REFUSED)(
+    "%s closes with 3500, and nothing of the message has an effect",
+    async (_, body) => {
+      let calls = 0;
+      const methods = (server: Server): void => void server.method("*", () => void calls++);
+      const oracle = await Oracle.watch({}, { methods });
+      const client = await oracle.active(transport);
+      const echoes = oracle.echoes;
+      client.send(body, call(3, "count"));
+      const { goAway, closeCode, how } = await client.ending();
+      expect({ code: goAway?.code, closeCode, how }).toEqual({
+        code: 3500,
+        closeCode: transport === "websocket" ? 3500 : null,
+        how: "fin",
+      });
+      expect(client.messages.map(({ body: name }) => name)).toEqual(["welcome", "goAway"]);
+      expect(calls).toBe(0);
+      expect(oracle.server.topics.count).toBe(0);
+      expect(oracle.echoes).toBeGreaterThanOrEqual(echoes);
+      await oracle.verdict({ bad_message: 1 });
+    },
+  );
 
-  test.each(REFUSED)("%s in place of Hello closes with 3500", async (_, body) => {
+  const helloSized = REFUSED.filter(([, body]) => body.length <= 16_384);
+  test.each(helloSized)("%s in place of Hello closes with 3500", async (_, body) => {
     const oracle = await Oracle.watch();
     const client = await oracle.client(transport);
     client.send(body);
@@ -171,7 +199,9 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     client.send(clientMessage(2, "call", numberField(1, 5)));
     client.send(clientMessage(3, "subscribe", numberField(1, 5)));
     client.send(clientMessage(4, "publish", numberField(1, 5)));
-    expect([await failure(client, 2), await failure(client, 3), await failure(client, 4)]).toEqual([12, 3, 3]);
+    expect([await failure(client, 2), await failure(client, 3), await failure(client, 4)]).toEqual([
+      12, 3, 3,
+    ]);
     await client.leave();
     await oracle.verdict({ peer_closed: 1 });
   });
@@ -223,15 +253,18 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
       client.send(clientMessage(2 + index, "call", bytesField(1, "t"), numberField(3, timeout)));
       await client.answer(2 + index);
     }
-    expect(seen.every((timeoutMs) => timeoutMs >= 1_000 && timeoutMs <= 2_000), `${seen}`).toBe(true);
+    expect(
+      seen.every((timeoutMs) => timeoutMs >= 1_000 && timeoutMs <= 2_000),
+      `${seen}`,
+    ).toBe(true);
     await client.leave();
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("row 19: a frame full of labels is refused with 3500 and holds up nobody", async () => {
+  test("row 19: a Hello full of labels is refused with 3500 and holds up nobody", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.client(transport);
-    const entries = Array.from({ length: 6_000 }, (_, index) => entryField(6, `k${index}`, ""));
+    const entries = Array.from({ length: 1_300 }, (_, index) => entryField(6, `k${index}`, ""));
     client.send(clientMessage(1, "hello", numberField(1, 1), ...entries));
     const start = performance.now();
     expect((await client.ending()).goAway?.code).toBe(3500);
@@ -288,7 +321,11 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     const client = await oracle.active(transport);
     // A FileDescriptorProto: name, package, a message type with an evil name, an option.
     const type = bytesField(1, "constructor;process.exit(3)//");
-    const file = join(bytesField(1, "evil.proto"), bytesField(2, "holdfast.v1"), bytesField(4, type));
+    const file = join(
+      bytesField(1, "evil.proto"),
+      bytesField(2, "holdfast.v1"),
+      bytesField(4, type),
+    );
     client.send(call(2, "echo", file), publish(3, "t", file));
     client.send(join(bytesField(100, file), call(4, "echo", "alive")));
     const answer = await client.answer(2);

@@ -39,23 +39,55 @@ describe.skipIf(!hasWebSocket())("upgrades", () => {
     ["row 22: no version", { "Sec-WebSocket-Version": null }, 426, "bad_version"],
     ["row 23: an Upgrade to something else", { Upgrade: "h2c" }, 426, "not_websocket"],
     ["row 23: no Upgrade", { Upgrade: null }, 426, "not_websocket"],
-    ["row 23: a Connection that does not upgrade", { Connection: "keep-alive" }, 400, "bad_connection"],
+    [
+      "row 23: a Connection that does not upgrade",
+      { Connection: "keep-alive" },
+      400,
+      "bad_connection",
+    ],
     ["row 23: no key", { "Sec-WebSocket-Key": null }, 400, "bad_key"],
     ["row 23: an empty key", { "Sec-WebSocket-Key": "" }, 400, "bad_key"],
     ["row 23: a key of the wrong length", { "Sec-WebSocket-Key": "c2hvcnQ=" }, 400, "bad_key"],
-    ["row 23: a key that is no base64", { "Sec-WebSocket-Key": "!!!!!!!!!!!!!!!!!!!!!!==" }, 400, "bad_key"],
+    [
+      "row 23: a key that is no base64",
+      { "Sec-WebSocket-Key": "!!!!!!!!!!!!!!!!!!!!!!==" },
+      400,
+      "bad_key",
+    ],
     ["row 24: an origin that is not listed", { Origin: "https://evil.example" }, 403, "bad_origin"],
-    ["row 24: a listed origin with a suffix", { Origin: "https://good.example.evil.example" }, 403, "bad_origin"],
-    ["row 24: a listed origin on another port", { Origin: "https://good.example:444" }, 403, "bad_origin"],
+    [
+      "row 24: a listed origin with a suffix",
+      { Origin: "https://good.example.evil.example" },
+      403,
+      "bad_origin",
+    ],
+    [
+      "row 24: a listed origin on another port",
+      { Origin: "https://good.example:444" },
+      403,
+      "bad_origin",
+    ],
     ["row 24: the opaque origin", { Origin: "null" }, 403, "bad_origin"],
     ["row 25: no subprotocol", { "Sec-WebSocket-Protocol": null }, 400, "bad_subprotocol"],
-    ["row 25: another subprotocol", { "Sec-WebSocket-Protocol": "mqtt, chat" }, 400, "bad_subprotocol"],
-    ["row 25: a subprotocol that only begins alike", { "Sec-WebSocket-Protocol": "holdfast.v10" }, 400, "bad_subprotocol"],
+    [
+      "row 25: another subprotocol",
+      { "Sec-WebSocket-Protocol": "mqtt, chat" },
+      400,
+      "bad_subprotocol",
+    ],
+    [
+      "row 25: a subprotocol that only begins alike",
+      { "Sec-WebSocket-Protocol": "holdfast.v10" },
+      400,
+      "bad_subprotocol",
+    ],
   ])("%s is refused", async (_, headers, status, cause) => {
     const oracle = await Oracle.watch({ websocket: { origins: ["https://good.example"] } });
     expect(await statusOf(oracle, upgradeRequest(headers))).toBe(status);
     expect(oracle.server.upgradesRefused).toMatchObject({ [cause]: 1 });
-    expect(oracle.log.of("upgrade_refused")).toEqual([{ listener: "websocket", cause, status: expect.any(String) }]);
+    expect(oracle.log.of("upgrade_refused")).toEqual([
+      { listener: "websocket", cause, status: expect.any(String) },
+    ]);
     await oracle.verdict({});
   });
 
@@ -98,7 +130,10 @@ describe.skipIf(!hasWebSocket())("upgrades", () => {
   test.each([
     ["150 headers", Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`X-H${i}`, "1"]))],
     ["a header of 20 KiB", { "X-Long": "a".repeat(20_480) }],
-    ["5 KiB of headers", Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`X-H${i}`, "a".repeat(100)]))],
+    [
+      "5 KiB of headers",
+      Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`X-H${i}`, "a".repeat(100)])),
+    ],
   ])("row 34: an upgrade with %s is refused", async (_, headers) => {
     const oracle = await Oracle.watch();
     expect(await statusOf(oracle, upgradeRequest(headers))).not.toBe(101);
@@ -110,7 +145,12 @@ describe.skipIf(!hasWebSocket())("upgrades", () => {
     ["bytes that are no HTTP", Buffer.alloc(100, 0xff)],
     ["a frame of the TCP protocol", frame(call(1, "echo"))],
     ["a header with a bare line feed", Buffer.from("GET / HTTP/1.1\nHost: x\n\n")],
-    ["a request of two lengths", Buffer.from("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")],
+    [
+      "a request of two lengths",
+      Buffer.from(
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      ),
+    ],
   ])("row 3: %s in place of an upgrade opens no connection", async (_, bytes) => {
     const oracle = await Oracle.watch();
     const socket = await rawSocket(oracle.port("websocket"));
@@ -123,7 +163,10 @@ describe.skipIf(!hasWebSocket())("upgrades", () => {
 });
 
 /** Sends frames that RFC 6455 forbids. @returns the client, at its end. */
-async function violate(oracle: Oracle, ...frames: readonly WebSocketFrameInit[]): Promise<RawClient> {
+async function violate(
+  oracle: Oracle,
+  ...frames: readonly WebSocketFrameInit[]
+): Promise<RawClient> {
   const client = await oracle.active("websocket");
   client.write(Buffer.concat(frames.map((init) => webSocketFrame(init))));
   await client.ending();
@@ -136,7 +179,11 @@ describe.skipIf(!hasWebSocket())("frames", () => {
   test("row 26: an unmasked frame is misread and refused as malformed", async () => {
     const oracle = await Oracle.watch(LIVELY);
     const client = await oracle.active("websocket");
-    const unmasked = { opcode: OPCODE.BINARY, payload: frame(call(2, "echo", "x".repeat(40))), mask: null };
+    const unmasked = {
+      opcode: OPCODE.BINARY,
+      payload: frame(call(2, "echo", "x".repeat(40))),
+      mask: null,
+    };
     client.write(webSocketFrame(unmasked));
     // The server's heartbeat is answered, and that answer completes what is misread.
     expect((await client.ending()).goAway?.code).toBe(3501);
@@ -163,15 +210,21 @@ describe.skipIf(!hasWebSocket())("frames", () => {
     ["RSV2", [{ opcode: OPCODE.BINARY, payload: HEARTBEAT, rsv: 2 }]],
     ["RSV3", [{ opcode: OPCODE.BINARY, payload: HEARTBEAT, rsv: 1 }]],
     ["a continuation of nothing", [{ opcode: OPCODE.CONTINUATION, payload: HEARTBEAT }]],
-    ["a text message inside a fragmented one", [
-      { opcode: OPCODE.BINARY, payload: HEARTBEAT, fin: false },
-      { opcode: OPCODE.TEXT, payload: "x" },
-    ]],
-    ["a third message inside two fragmented ones", [
-      { opcode: OPCODE.BINARY, payload: HEARTBEAT, fin: false },
-      { opcode: OPCODE.BINARY, payload: HEARTBEAT, fin: false },
-      { opcode: OPCODE.BINARY, payload: HEARTBEAT, fin: false },
-    ]],
+    [
+      "a text message inside a fragmented one",
+      [
+        { opcode: OPCODE.BINARY, payload: HEARTBEAT, fin: false },
+        { opcode: OPCODE.TEXT, payload: "x" },
+      ],
+    ],
+    [
+      "a third message inside two fragmented ones",
+      [
+        { opcode: OPCODE.BINARY, payload: HEARTBEAT, fin: false },
+        { opcode: OPCODE.BINARY, payload: HEARTBEAT, fin: false },
+        { opcode: OPCODE.BINARY, payload: HEARTBEAT, fin: false },
+      ],
+    ],
     ["text that is no UTF-8", [{ opcode: OPCODE.TEXT, payload: Buffer.from([0xc0, 0xaf]) }]],
   ])("row 27: %s ends the connection as malformed", async (_, frames) => {
     const oracle = await Oracle.watch(LIVELY);
@@ -185,7 +238,9 @@ describe.skipIf(!hasWebSocket())("frames", () => {
     const oracle = await Oracle.watch(LIVELY);
     const client = await oracle.active("websocket");
     const bytes = frame(call(2, "echo", "in two"));
-    client.write(webSocketFrame({ opcode: OPCODE.BINARY, payload: bytes.subarray(0, 7), fin: false }));
+    client.write(
+      webSocketFrame({ opcode: OPCODE.BINARY, payload: bytes.subarray(0, 7), fin: false }),
+    );
     client.write(webSocketFrame({ opcode: OPCODE.BINARY, payload: bytes.subarray(7) }));
     const answer = await client.answer(2);
     expect(answer.body === "result" && answer.payload.toString()).toBe("in two");
@@ -225,7 +280,9 @@ describe.skipIf(!hasWebSocket())("frames", () => {
   test("row 28: fragments that add up to too much are cut", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.active("websocket");
-    client.write(webSocketFrame({ opcode: OPCODE.BINARY, payload: Buffer.alloc(60_000), fin: false }));
+    client.write(
+      webSocketFrame({ opcode: OPCODE.BINARY, payload: Buffer.alloc(60_000), fin: false }),
+    );
     for (let count = 0; count < 3; count++) {
       const payload = Buffer.alloc(60_000);
       client.write(webSocketFrame({ opcode: OPCODE.CONTINUATION, payload, fin: false }));
@@ -251,7 +308,10 @@ describe.skipIf(!hasWebSocket())("frames", () => {
   test.each([
     ["in a frame's header", frame(call(2, "count")).subarray(0, 2)],
     ["in a frame's payload", frame(call(2, "count")).subarray(0, 9)],
-    ["in its second frame", Buffer.concat([frame(call(2, "echo")), frame(call(3, "count")).subarray(0, 7)])],
+    [
+      "in its second frame",
+      Buffer.concat([frame(call(2, "echo")), frame(call(3, "count")).subarray(0, 7)]),
+    ],
   ])("row 4: a message that ends %s closes with 3500", async (_, payload) => {
     let calls = 0;
     const oracle = await Oracle.watch(
@@ -323,7 +383,10 @@ describe.skipIf(!hasWebSocket())("liveness", () => {
   test("row 32: a message that drips in below the frames is no sign of life", async () => {
     const oracle = await Oracle.watch(LIVELY);
     const client = await oracle.active("websocket", { answersHeartbeats: false });
-    const bytes = webSocketFrame({ opcode: OPCODE.BINARY, payload: frame(call(2, "echo", Buffer.alloc(600))) });
+    const bytes = webSocketFrame({
+      opcode: OPCODE.BINARY,
+      payload: frame(call(2, "echo", Buffer.alloc(600))),
+    });
     const start = performance.now();
     for (const byte of bytes) {
       if (client.hasEnded) break;
@@ -362,18 +425,18 @@ describe.skipIf(!hasWebSocket())("liveness", () => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("row 33: pings are answered, and a flood of them ends with 3500", async () => {
+  test("row 33: pings are answered, and a flood of them ends with 3006", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.active("websocket");
     const ping = webSocketFrame({ opcode: OPCODE.PING, payload: "p".repeat(125) });
     for (let round = 0; round < 3; round++) {
-      client.write(Buffer.concat(Array.from({ length: 50 }, () => ping)));
-      await client.until(() => client.pongs === 50 * (round + 1), "the pongs");
+      client.write(Buffer.concat(Array.from({ length: 30 }, () => ping)));
+      await client.until(() => client.pongs === 30 * (round + 1), "the pongs");
       await client.echo();
     }
-    client.write(Buffer.concat(Array.from({ length: 100 }, () => ping)));
-    expect((await client.ending()).goAway?.code).toBe(3500);
-    expect(client.closeCode).toBe(3500);
+    client.write(Buffer.concat(Array.from({ length: 200 }, () => ping)));
+    expect((await client.ending()).goAway?.code).toBe(3006);
+    expect(client.closeCode).toBe(3006);
     await oracle.verdict({ ping_flood: 1 });
   });
 
@@ -386,7 +449,7 @@ describe.skipIf(!hasWebSocket())("liveness", () => {
     await oracle.until(() => oracle.log.of("connection_note").length > 0, "the flood is seen");
     client.readOn();
     await client.ending();
-    expect(client.pongs).toBeLessThan(100);
+    expect(client.pongs).toBeLessThan(110);
     await oracle.verdict({ ping_flood: 1 });
   });
 });

@@ -29,6 +29,7 @@ describe("admission", () => {
         const admission = new Admission(
           connectionsMax,
           filesMax,
+          () => null,
           () => pending,
           (accepting) => {
             expect(accepting).toBe(!isOpen);

@@ -98,7 +98,7 @@ class Real {
   readonly queue: SendQueue = new SendQueue(0);
   readonly flows: EventFlow[] = ["a", "b", "c"].map((topicName) => ({
     topicName,
-    policy: "drop-oldest",
+    policy: "conflate",
     missed: 0,
     first: null,
     last: null,

@@ -12,14 +12,21 @@ const SEEDS_PER_TEST = 25;
 const MS_PER_SEED = 2_000;
 
 describe.skipIf(ONE_SEED !== undefined)("a server under seeded trouble", () => {
-  const firsts = Array.from({ length: Math.ceil(SEEDS / SEEDS_PER_TEST) }, (_, n) => n * SEEDS_PER_TEST);
+  const firsts = Array.from(
+    { length: Math.ceil(SEEDS / SEEDS_PER_TEST) },
+    (_, n) => n * SEEDS_PER_TEST,
+  );
   const results: SimResult[] = [];
 
-  test.each(firsts)("keeps every invariant, seeds from %i on", { timeout: SEEDS_PER_TEST * MS_PER_SEED }, async (first) => {
-    const last = Math.min(first + SEEDS_PER_TEST, SEEDS);
-    for (let seed = first; seed < last; seed++) results.push(await new SimWorld(seed).run());
-    expect(results.length).toBe(last);
-  });
+  test.each(firsts)(
+    "keeps every invariant, seeds from %i on",
+    { timeout: SEEDS_PER_TEST * MS_PER_SEED },
+    async (first) => {
+      const last = Math.min(first + SEEDS_PER_TEST, SEEDS);
+      for (let seed = first; seed < last; seed++) results.push(await new SimWorld(seed).run());
+      expect(results.length).toBe(last);
+    },
+  );
 
   test.skipIf(SEEDS < 200)("meets every kind of end that trouble can bring", () => {
     const causes = new Set(results.flatMap((result) => Object.keys(result.causes)));

@@ -28,7 +28,15 @@ export class ServerProcess {
   /** @param files the most it may have open. The test's end stops it. */
   static async start(files: number, args: readonly string[]): Promise<ServerProcess> {
     if (!existsSync(PROGRAM)) throw new Error("the program is not built: npm run build");
-    const program = [process.execPath, PROGRAM, "serve", "--log-pretty", "false", "--log-level", "info"];
+    const program = [
+      process.execPath,
+      PROGRAM,
+      "serve",
+      "--log-pretty",
+      "false",
+      "--log-level",
+      "info",
+    ];
     const ports = ["--tcp-port", "0", "--websocket-port", "0", "--admin-port", "0"];
     const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports, ...args];
     const child = spawn("sh", shell, { stdio: ["ignore", "pipe", "inherit"] });

@@ -149,7 +149,8 @@ export class SimClient {
   }
 
   #closed(code: number): void {
-    if (code >= 0 && this.#cutter.restBytes > 0) this.#violated("the server's stream ended in a frame");
+    if (code >= 0 && this.#cutter.restBytes > 0)
+      this.#violated("the server's stream ended in a frame");
     this.state = "down";
     this.peer = null;
     this.#owner.onDown(this, code);
@@ -195,7 +196,8 @@ export class SimClient {
     switch (awaited.kind) {
       case "echo":
       case "sleep":
-        if (payload.toString() !== awaited.text) this.#violated(`the echo of ${awaited.text.length} bytes differs`);
+        if (payload.toString() !== awaited.text)
+          this.#violated(`the echo of ${awaited.text.length} bytes differs`);
         return;
       case "subscribe":
         if (!this.followed.has(awaited.text)) {
@@ -229,7 +231,8 @@ export class SimClient {
     // A push on no subscription.
     if (offset === 0) return;
     const followed = this.followed.get(topic);
-    if (followed === undefined) this.#violated(`an event of ${topic}, to which it is not subscribed`);
+    if (followed === undefined)
+      this.#violated(`an event of ${topic}, to which it is not subscribed`);
     if (followed.last !== null && offset !== followed.last + 1) {
       this.#violated(`offset ${offset} of ${topic} came after ${followed.last}`);
     }
@@ -237,7 +240,8 @@ export class SimClient {
     followed.hasGap = false;
     followed.counted++;
     const number = Number.parseInt(payload.toString(), 10);
-    if (!payload.equals(Buffer.alloc(payload.length, `${number} `))) this.#violated("an event is corrupt");
+    if (!payload.equals(Buffer.alloc(payload.length, `${number} `)))
+      this.#violated("an event is corrupt");
     this.#owner.onEvent({ topic, number, offset });
   }
 

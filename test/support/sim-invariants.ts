@@ -89,13 +89,16 @@ export class SimInvariants {
       this.#checkQueue(connection);
       for (let entry = queue.head; entry !== null; entry = entry.next) slabs.add(entry.slab);
     }
-    if (budget.bytes !== queued) this.#violated(`I2: the budget says ${budget.bytes}, not ${queued}`);
+    if (budget.bytes !== queued)
+      this.#violated(`I2: the budget says ${budget.bytes}, not ${queued}`);
     // What the network has taken of a connection that was shed goes when the connection does.
     if (ofOpen > budget.bytesMax) this.#violated(`I2: ${ofOpen} bytes are over the budget`);
     if (budget.backlogged.size !== backlogged) this.#violated("I2: a queue is not in the budget");
     const isQuiet = this.#server.topics.backlogCount + this.broadcasts === 0;
     if (isQuiet && pool.leased !== slabs.size + unread) {
-      this.#violated(`I2: ${pool.leased} leases for ${slabs.size} queued slabs and ${unread} unread`);
+      this.#violated(
+        `I2: ${pool.leased} leases for ${slabs.size} queued slabs and ${unread} unread`,
+      );
     }
   }
 

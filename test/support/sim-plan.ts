@@ -3,7 +3,10 @@
 
 import type { Prng } from "../../src/base/prng.ts";
 import type { PartialOptions } from "../../src/config/options.ts";
-import { SLOW_CONSUMER_POLICIES, type SlowConsumerPolicy } from "../../src/connection/send-queue.ts";
+import {
+  SLOW_CONSUMER_POLICIES,
+  type SlowConsumerPolicy,
+} from "../../src/connection/send-queue.ts";
 
 /** How the network behaves for a while. */
 export interface NetworkMood {
@@ -91,7 +94,10 @@ export function moodOf(prng: Prng, isCrowded: boolean): NetworkMood {
   const delayMsMax = [0, 0, 5, 60, 300][prng.int(0, 4)]!;
   const segmentBytesMax = [65_536, 1_000, 100, 7][prng.int(0, isCrowded ? 1 : prng.int(1, 3))]!;
   // One byte at a time with a delay for each would only ever be too slow.
-  return { delayMsMax: segmentBytesMax < 1_000 ? Math.min(delayMsMax, 1) : delayMsMax, segmentBytesMax };
+  return {
+    delayMsMax: segmentBytesMax < 1_000 ? Math.min(delayMsMax, 1) : delayMsMax,
+    segmentBytesMax,
+  };
 }
 
 export const CALM: NetworkMood = { delayMsMax: 2, segmentBytesMax: 65_536 };

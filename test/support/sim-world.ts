@@ -10,7 +10,15 @@ import type { MemoryTransport } from "../../src/transport/memory.ts";
 import { frame } from "./raw-message.ts";
 import { type SeenEvent, SimClient, type SimClientOwner } from "./sim-client.ts";
 import { SimInvariants, whatIsLeft } from "./sim-invariants.ts";
-import { CALM, HEAL_MS, moodOf, type NetworkMood, planOf, type SimPlan, TOPICS } from "./sim-plan.ts";
+import {
+  CALM,
+  HEAL_MS,
+  moodOf,
+  type NetworkMood,
+  planOf,
+  type SimPlan,
+  TOPICS,
+} from "./sim-plan.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
 /** Causes that an honest client never deserves. */
@@ -117,7 +125,9 @@ export class SimWorld implements SimClientOwner {
     const known = this.#seen.get(event.number);
     if (known === undefined) this.#seen.set(event.number, event);
     else if (known.topic !== event.topic || known.offset !== event.offset) {
-      this.violated(`I3: event ${event.number} is ${known.offset} to one and ${event.offset} to another`);
+      this.violated(
+        `I3: event ${event.number} is ${known.offset} to one and ${event.offset} to another`,
+      );
     }
     this.#mark(event.number);
   }
@@ -173,7 +183,8 @@ export class SimWorld implements SimClientOwner {
             hasMessages,
             windowBytes,
             delayMs: () => this.#prng.float() * this.#mood.delayMsMax,
-            segmentBytes: (length) => this.#prng.int(1, Math.min(length, this.#mood.segmentBytesMax)),
+            segmentBytes: (length) =>
+              this.#prng.int(1, Math.min(length, this.#mood.segmentBytesMax)),
           },
         })),
         hooks: {
@@ -412,11 +423,16 @@ export class SimWorld implements SimClientOwner {
       if (client.state !== "active") continue;
       const connection = this.server.registry.byId(client.connectionId)!;
       for (const [topic, flow] of connection.subscriptions ?? []) {
-        const { joinedAt, topic: of } = flow as unknown as { joinedAt: number; topic: { offset: number } };
+        const { joinedAt, topic: of } = flow as unknown as {
+          joinedAt: number;
+          topic: { offset: number };
+        };
         const followed = client.followed.get(topic);
         const counted = (followed?.counted ?? 0) + flow.missed;
         if (counted !== of.offset - joinedAt) {
-          this.violated(`I3: ${client.name} counts ${counted} of ${of.offset - joinedAt} in ${topic}`);
+          this.violated(
+            `I3: ${client.name} counts ${counted} of ${of.offset - joinedAt} in ${topic}`,
+          );
         }
         if (followed?.last !== null && followed?.last !== of.offset) {
           this.violated(`I3: ${client.name} is at ${followed?.last} of ${of.offset} in ${topic}`);
@@ -437,7 +453,8 @@ export class SimWorld implements SimClientOwner {
     if (!this.#hasStopped) this.violated(`the server has not stopped in ${deadline} ms`);
     await this.#stopped;
     const left = whatIsLeft(this.server);
-    if (Object.keys(left).length > 0) this.violated(`left of a stopped server: ${JSON.stringify(left)}`);
+    if (Object.keys(left).length > 0)
+      this.violated(`left of a stopped server: ${JSON.stringify(left)}`);
     // Clients' own timers may be pending; the server's are not.
     await this.#until(this.clock.now() + 60_000);
     if (this.clock.pending > 0) this.violated(`${this.clock.pending} calls are still scheduled`);
@@ -449,7 +466,8 @@ export class SimWorld implements SimClientOwner {
   }
 
   #mark(value: number): void {
-    this.#fingerprint = (Math.imul(this.#fingerprint, 31) + value + Math.floor(this.clock.now())) | 0;
+    this.#fingerprint =
+      (Math.imul(this.#fingerprint, 31) + value + Math.floor(this.clock.now())) | 0;
   }
 
   #note(text: string): void {

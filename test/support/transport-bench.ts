@@ -141,6 +141,13 @@ export class Recorder implements TransportHandler {
     this.on.onEnd?.(channel);
   }
 
+  /** Control frames of any channel. */
+  signs: number = 0;
+
+  onSign(): void {
+    this.signs++;
+  }
+
   onFault(channel: ChannelId, fault: TransportFault): void {
     this.#alive(channel, "a fault");
     this.faults.push({ channel, fault });

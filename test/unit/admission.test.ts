@@ -3,12 +3,20 @@ import { Admission } from "../../src/server/admission.ts";
 
 class Door {
   pending: number = 0;
+  /** Files that the system counts; null: it does not say. */
+  counted: number | null = null;
   readonly moves: boolean[] = [];
   readonly admission: Admission;
 
   constructor(connectionsMax: number, filesMax: number) {
     const move = (accepting: boolean): void => void this.moves.push(accepting);
-    this.admission = new Admission(connectionsMax, filesMax, () => this.pending, move);
+    this.admission = new Admission(
+      connectionsMax,
+      filesMax,
+      () => this.counted,
+      () => this.pending,
+      move,
+    );
   }
 
   /** A connection comes as a listener lets it in. @returns false where it was cut off. */
@@ -21,6 +29,23 @@ class Door {
 }
 
 describe("admission", () => {
+  it("stops where the system counts more files than it knows of, and goes on when they are gone", () => {
+    const door = new Door(1_000, 100);
+    door.counted = 99;
+    for (let index = 0; index < 98; index++) door.come();
+    expect(door.moves).toEqual([]);
+    for (let index = 0; index < 98; index++) door.admission.left(true);
+    // Sockets that were closed and whose peers do not answer: nobody is served, no file is free.
+    door.counted = 100;
+    door.admission.look();
+    expect(door.come()).toBe(false);
+    expect(door.moves).toEqual([false]);
+    door.counted = 20;
+    door.admission.look();
+    expect(door.moves).toEqual([false, true]);
+    expect(door.come()).toBe(true);
+  });
+
   it("serves as many as allowed and turns the next ones away", () => {
     const { admission } = new Door(3, Infinity);
     for (let count = 0; count < 3; count++) {

@@ -350,12 +350,24 @@ describe("a call", () => {
     expect(running.connectionOf(client).calls).toBe(0);
   });
 
-  it("that reaches its deadline makes room for the next one", async () => {
-    method("slow", () => new Promise(() => {}));
+  it("that reaches its deadline makes room only when its handler has come to an end", async () => {
+    const ends: (() => void)[] = [];
+    method("slow", () => new Promise<void>((resolve) => ends.push(resolve)));
     for (let id = 1; id <= 4; id++) client.sendBody(call(id, "slow", "", 1_000));
     await running.clock.settle();
     expect(calls.length).toBe(3);
     await running.clock.advance(1_100);
+    expect(calls.length).toBe(3);
+    expect(client.messages.map(({ id, failure }) => [id, failure?.code])).toEqual([
+      [1, STATUS.DEADLINE_EXCEEDED],
+      [2, STATUS.DEADLINE_EXCEEDED],
+      [3, STATUS.DEADLINE_EXCEEDED],
+      [4, STATUS.RESOURCE_EXHAUSTED],
+    ]);
+    for (const end of ends) end();
+    await running.clock.settle();
+    client.sendBody(call(5, "slow", "", 1_000));
+    await running.clock.settle();
     expect(calls.length).toBe(4);
   });
 

@@ -3,7 +3,7 @@ import { BufferPool } from "../../src/base/buffer-pool.ts";
 import { type EventFlow, type QueueEntry, SendQueue } from "../../src/connection/send-queue.ts";
 
 function flowOf(topicName: string): EventFlow {
-  return { topicName, policy: "drop-oldest", missed: 0, first: null, last: null };
+  return { topicName, policy: "conflate", missed: 0, first: null, last: null };
 }
 
 let pool: BufferPool;

@@ -1,0 +1,211 @@
+// The graceful stop on real sockets.
+
+import { performance } from "node:perf_hooks";
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { PartialOptions } from "../../src/config/options.ts";
+import { Server } from "../../src/server/server.ts";
+import { hasWebSocket, holdings, openFiles, RAW_TRANSPORTS } from "../support/oracle.ts";
+import { RawClient, type RawTransport } from "../support/raw-client.ts";
+import { call, subscribe } from "../support/raw-message.ts";
+
+interface Serving {
+  readonly server: Server;
+  /** Ends every call of `hold`. */
+  release(): void;
+  active(transport: RawTransport): Promise<RawClient>;
+}
+
+async function serve(options: PartialOptions = {}): Promise<Serving> {
+  const held: (() => void)[] = [];
+  const server = new Server({
+    ...options,
+    tcp: { host: "127.0.0.1", port: 0 },
+    websocket: { host: "127.0.0.1", port: 0, enabled: hasWebSocket() },
+    admin: { enabled: false },
+  });
+  server.method("echo", ({ payload }) => payload);
+  server.method("hold", () => new Promise<string>((resolve) => held.push(() => resolve("held"))));
+  await server.start();
+  const clients: RawClient[] = [];
+  onTestFinished(async () => {
+    for (const { socket } of clients) socket.destroy();
+    await server.stop({ hasten: true });
+  });
+  return {
+    server,
+    release: () => held.splice(0).forEach((resolve) => resolve()),
+    async active(transport) {
+      const { port } = server.addresses()[transport]!;
+      const client = await RawClient.active({ transport, port });
+      clients.push(client);
+      return client;
+    },
+  };
+}
+
+function expectNothingLeft(server: Server): void {
+  const left = { ...holdings(server), states: 0 };
+  expect(left).toEqual(Object.fromEntries(Object.keys(left).map((name) => [name, 0])));
+}
+
+describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
+  test("a stop tells every client when to come back, each another time, and ends them all", async () => {
+    const files = openFiles();
+    const { server, active } = await serve({ drain: { reconnectSpreadMs: 3_000 } });
+    const clients = await Promise.all(Array.from({ length: 50 }, () => active(transport)));
+    const stopped = server.stop();
+    const endings = await Promise.all(clients.map((client) => client.ending()));
+    await stopped;
+    const times = endings.map(({ goAway }) => goAway!.reconnectAfterMs);
+    expect(endings.every(({ how, goAway }) => how === "fin" && goAway!.code === 3000)).toBe(true);
+    expect(endings.every(({ closeCode }) => closeCode === (transport === "tcp" ? null : 3000))).toBe(true);
+    expect(Math.min(...times)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...times)).toBeLessThanOrEqual(3_000);
+    expect(new Set(times).size).toBeGreaterThan(40);
+    expect(server.state).toBe("stopped");
+    expect(server.closedByReason.shutdown).toBe(50);
+    expectNothingLeft(server);
+    await delay(10);
+    expect(openFiles()).toBeLessThanOrEqual(files);
+  });
+
+  test("nobody is let in once the stop has begun", async () => {
+    const { server, active, release } = await serve();
+    const client = await active(transport);
+    client.send(call(2, "hold"));
+    await client.echo();
+    const { port } = server.addresses()[transport]!;
+    const stopped = server.stop();
+    await expect(RawClient.active({ transport, port })).rejects.toThrow();
+    release();
+    await stopped;
+    expect(client.goAway?.code).toBe(3000);
+  });
+
+  test("calls under way are answered after GoAway, and then the connection ends", async () => {
+    const { server, active, release } = await serve();
+    const client = await active(transport);
+    client.send(call(2, "hold"), call(3, "hold"));
+    await client.echo();
+    const stopped = server.stop();
+    await client.until(() => client.goAway !== null, "GoAway");
+    await client.echo();
+    expect(client.hasEnded).toBe(false);
+    release();
+    expect((await client.ending()).how).toBe("fin");
+    expect(client.messages.map(({ id, body }) => [id, body])).toEqual([
+      [1, "welcome"],
+      [0, "goAway"],
+      [2, "result"],
+      [3, "result"],
+    ]);
+    await stopped;
+    expectNothingLeft(server);
+  });
+
+  test("a call that never ends holds the stop up for the grace period and no longer", async () => {
+    const { server, active } = await serve({ drain: { graceMs: 300 } });
+    const client = await active(transport);
+    client.send(call(2, "hold"));
+    await client.echo();
+    const start = performance.now();
+    await server.stop();
+    expect(performance.now() - start).toBeGreaterThan(250);
+    expect(performance.now() - start).toBeLessThan(900);
+    expect(client.goAway?.code).toBe(3000);
+    expectNothingLeft(server);
+  });
+
+  test("a second stop that hastens ends what the first was waiting for", async () => {
+    const { server, active } = await serve();
+    const client = await active(transport);
+    client.send(call(2, "hold"));
+    await client.echo();
+    const first = server.stop();
+    await delay(50);
+    expect(server.state).toBe("draining");
+    const start = performance.now();
+    await server.stop({ hasten: true });
+    await first;
+    expect(performance.now() - start).toBeLessThan(400);
+    await client.ending();
+    expectNothingLeft(server);
+  });
+
+  test("what is queued is flushed to a reader that is slow but there", async () => {
+    const { server, active } = await serve();
+    const client = await active(transport);
+    client.send(subscribe(2, "news"));
+    await client.answer(2);
+    client.stopReading();
+    let published = 0;
+    while (server.shared.budget.bytes < 300_000 && published < 4_000) {
+      server.publish("news", Buffer.alloc(16_384));
+      published++;
+    }
+    const stopped = server.stop();
+    await delay(100);
+    client.readOn();
+    expect((await client.ending()).goAway?.code).toBe(3000);
+    expect(client.events.length).toBe(published);
+    expect(client.messages.at(-1)!.body).toBe("goAway");
+    await stopped;
+    expectNothingLeft(server);
+  });
+
+  test("a reader that takes nothing is reset at the end of the grace period", async () => {
+    const { server, active } = await serve({ drain: { graceMs: 300 } });
+    const client = await active(transport);
+    client.stopReading();
+    const [connection] = [...server.registry.all()];
+    for (let count = 0; connection!.backlogBytes < 300_000 && count < 4_000; count++) {
+      connection!.send("t", Buffer.alloc(16_384));
+    }
+    const start = performance.now();
+    await server.stop();
+    expect(performance.now() - start).toBeLessThan(900);
+    expect(server.shared.counters.bytesDiscardedOut).toBeGreaterThan(250_000);
+    expectNothingLeft(server);
+  });
+
+  test("clients that have not said Hello are told as well", async () => {
+    const { server } = await serve();
+    const { port } = server.addresses()[transport]!;
+    const client = await RawClient.connect({ transport, port });
+    await delay(20);
+    const stopped = server.stop();
+    expect((await client.ending()).goAway?.code).toBe(3000);
+    await stopped;
+    expectNothingLeft(server);
+  });
+});
+
+test("a server without connections stops at once, and only once", async () => {
+  const { server } = await serve();
+  const start = performance.now();
+  await Promise.all([server.stop(), server.stop()]);
+  await server.stop();
+  expect(performance.now() - start).toBeLessThan(300);
+  await expect(server.start()).rejects.toMatchObject({ code: "HOLDFAST_SERVER_STATE" });
+});
+
+test("an idle and a silent connection are ended by a stop like any other", async () => {
+  const lively = { heartbeatMs: 200, heartbeatJitter: 0, idleTimeoutMs: 600 };
+  const { server } = await serve({ connection: lively });
+  const clients = await Promise.all(
+    RAW_TRANSPORTS.map((transport) =>
+      RawClient.active({
+        transport,
+        port: server.addresses()[transport]!.port,
+        answersHeartbeats: false,
+      }),
+    ),
+  );
+  await delay(350);
+  expect([...server.registry.all()].map(({ stateName }) => stateName)).toEqual(clients.map(() => "idle"));
+  const stopped = server.stop();
+  for (const client of clients) expect((await client.ending()).goAway?.code).toBe(3000);
+  await stopped;
+  expectNothingLeft(server);
+});
