@@ -125,8 +125,8 @@ export const OPTION_TABLE: OptionTable = {
   ),
   "connection.acceptTimeoutMs": integer(
     { default: 5_000, min: 100, max: 60_000, unit: "ms" },
-    "How long an accepted connection may take until its transport is ready (TLS done, WebSocket " +
-      "upgraded). Then it is closed.",
+    "How long an accepted connection may take until its transport is ready. Then it is closed. " +
+      "Plain TCP is ready at once; a WebSocket upgrade has 10 to 12 s, which uWebSockets.js fixes.",
   ),
   "connection.handshakeTimeoutMs": integer(
     { default: 5_000, min: 100, max: 60_000, unit: "ms" },
@@ -182,8 +182,8 @@ export const OPTION_TABLE: OptionTable = {
   ),
   "send.queueBytesMax": integer(
     { default: MEBIBYTE, min: 64, max: 64 * MEBIBYTE, unit: "bytes" },
-    "The most that may wait to be sent to one connection. What would exceed it falls to " +
-      "send.policy.",
+    "The most that may wait to be sent to one connection, in at most one piece for every 128 bytes " +
+      "of it (64 there may always be). What would exceed it falls to send.policy.",
   ),
   "send.stallTimeoutMs": integer(
     { default: 10_000, min: 100, max: 600_000, unit: "ms" },

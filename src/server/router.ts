@@ -140,7 +140,7 @@ export class Router {
     }
     const payload =
       message.payload instanceof Payload ? message.payload : Payload.empty(this.#scope);
-    if (connection.handlersRunning >= connection.context.limits.callsMax) {
+    if (connection.handlersRunning >= HANDLERS_PER_CALL * connection.context.limits.callsMax) {
       // Calls that were answered for their handlers by the deadline: those handlers still run.
       fail(
         connection,
@@ -273,6 +273,12 @@ function disconnected(): HoldfastError {
 function isThenable(answer: unknown): answer is PromiseLike<CallAnswer> {
   return typeof (answer as { then?: unknown } | undefined)?.then === "function";
 }
+
+/**
+ * Handlers that may run for a connection, as a multiple of callsMax: more than one, because a handler
+ * whose call has timed out may run on; bounded, because a client can choose a short timeout.
+ */
+const HANDLERS_PER_CALL = 4;
 
 /** Synchronous calls of which one is timed; a power of two. Asynchronous ones all are. */
 const TIMED_ONE_IN = 16;

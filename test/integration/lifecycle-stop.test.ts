@@ -59,7 +59,9 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await stopped;
     const times = endings.map(({ goAway }) => goAway!.reconnectAfterMs);
     expect(endings.every(({ how, goAway }) => how === "fin" && goAway!.code === 3000)).toBe(true);
-    expect(endings.every(({ closeCode }) => closeCode === (transport === "tcp" ? null : 3000))).toBe(true);
+    expect(
+      endings.every(({ closeCode }) => closeCode === (transport === "tcp" ? null : 3000)),
+    ).toBe(true);
     expect(Math.min(...times)).toBeGreaterThanOrEqual(0);
     expect(Math.max(...times)).toBeLessThanOrEqual(3_000);
     expect(new Set(times).size).toBeGreaterThan(40);
@@ -83,20 +85,23 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     expect(client.goAway?.code).toBe(3000);
   });
 
-  test("calls under way are answered after GoAway, and then the connection ends", async () => {
+  test("calls under way are answered after GoAway, new ones refused, then the connection ends", async () => {
     const { server, active, release } = await serve();
     const client = await active(transport);
     client.send(call(2, "hold"), call(3, "hold"));
     await client.echo();
     const stopped = server.stop();
     await client.until(() => client.goAway !== null, "GoAway");
-    await client.echo();
+    client.send(call(4, "echo"));
+    const late = await client.answer(4);
+    expect(late).toMatchObject({ body: "failure", failure: { code: 14, retryable: true } });
     expect(client.hasEnded).toBe(false);
     release();
     expect((await client.ending()).how).toBe("fin");
     expect(client.messages.map(({ id, body }) => [id, body])).toEqual([
       [1, "welcome"],
       [0, "goAway"],
+      [4, "failure"],
       [2, "result"],
       [3, "result"],
     ]);
@@ -203,7 +208,9 @@ test("an idle and a silent connection are ended by a stop like any other", async
     ),
   );
   await delay(350);
-  expect([...server.registry.all()].map(({ stateName }) => stateName)).toEqual(clients.map(() => "idle"));
+  expect([...server.registry.all()].map(({ stateName }) => stateName)).toEqual(
+    clients.map(() => "idle"),
+  );
   const stopped = server.stop();
   for (const client of clients) expect((await client.ending()).goAway?.code).toBe(3000);
   await stopped;

@@ -69,7 +69,7 @@ describe("admission", () => {
     );
   });
 
-  it("over a server: attempted = refused + served, served = closed + open, at every step", async () => {
+  it("over a server: what came is open or closed, at every step", async () => {
     const moves = fc.array(fc.oneof(fc.constant("come" as const), fc.nat(30)), {
       maxLength: 60,
       size: "max",

@@ -86,16 +86,21 @@ class Real {
       this.model.deadlines.delete(name);
     }
   }
+}
 
-  expectSame(): void {
-    expect(this.wrong).toEqual([]);
-    const { model, wheel } = this;
-    expect([wheel.nowTick, wheel.live]).toEqual([model.nowTick, model.deadlines.size]);
-    expect(wheel.armed).toBe(model.armed.length);
-    for (const [name, tick] of model.deadlines) {
-      expect(wheel.isArmed(this.timers.get(name)!)).toBe(tick !== null);
-    }
+function expectSame(model: Model, { wheel, timers, wrong }: Real): void {
+  expect(wrong).toEqual([]);
+  expect([wheel.nowTick, wheel.live]).toEqual([model.nowTick, model.deadlines.size]);
+  expect(wheel.armed).toBe(model.armed.length);
+  for (const [name, tick] of model.deadlines) {
+    expect(wheel.isArmed(timers.get(name)!)).toBe(tick !== null);
   }
+}
+
+/** After an advance nothing that was due is armed any more. */
+function expectNoneLate(model: Model): void {
+  const late = [...model.deadlines].filter(([, tick]) => tick !== null && tick <= model.nowTick);
+  expect(late).toEqual([]);
 }
 
 type WheelCommand = fc.Command<Model, Real>;
@@ -122,7 +127,7 @@ class Create implements WheelCommand {
       real.wheel.arm(real.timers.get(name)!, model.nowTick + this.tick);
       model.arm(name, model.nowTick + this.tick);
     }
-    real.expectSame();
+    expectSame(model, real);
   }
 
   toString(): string {
@@ -141,9 +146,9 @@ class Move implements WheelCommand {
     return model.deadlines.size > 0;
   }
 
-  run(_model: Model, real: Real): void {
+  run(model: Model, real: Real): void {
     real.apply(this.then);
-    real.expectSame();
+    expectSame(model, real);
   }
 
   toString(): string {
@@ -174,9 +179,8 @@ class Advance implements WheelCommand {
     } else {
       real.wheel.advance(this.ticks);
     }
-    real.expectSame();
-    const late = [...model.deadlines].filter(([, tick]) => tick !== null && tick <= model.nowTick);
-    expect(late).toEqual([]);
+    expectSame(model, real);
+    expectNoneLate(model);
   }
 
   toString(): string {

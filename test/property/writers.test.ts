@@ -1,4 +1,4 @@
-// Whatever a server says is one frame that protobufjs reads back, within the room that was reckoned.
+// Whatever a server says is one frame that protobufjs reads back, in no more room than reckoned.
 
 import fc from "fast-check";
 import protobuf from "protobufjs/minimal.js";
@@ -70,7 +70,7 @@ const body: fc.Arbitrary<ServerMessageInit> = fc.oneof(
     ),
   }),
 );
-const message = fc.tuple(uint32, body).map(([id, rest]) => ({ ...rest, id }) as ServerMessageInit);
+const message = fc.tuple(uint32, body).map(([id, rest]): ServerMessageInit => ({ ...rest, id }));
 
 describe.each([uint32Framing, varintFraming, taggedFraming])("in $name frames", (framing) => {
   const writer = new FrameWriter(framing);

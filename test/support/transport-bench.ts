@@ -144,7 +144,8 @@ export class Recorder implements TransportHandler {
   /** Control frames of any channel. */
   signs: number = 0;
 
-  onSign(): void {
+  onSign(channel: ChannelId): void {
+    this.#alive(channel, "a sign");
     this.signs++;
   }
 

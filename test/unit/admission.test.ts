@@ -29,7 +29,7 @@ class Door {
 }
 
 describe("admission", () => {
-  it("stops where the system counts more files than it knows of, and goes on when they are gone", () => {
+  it("stops where the system counts more files than it knows of, until they are gone", () => {
     const door = new Door(1_000, 100);
     door.counted = 99;
     for (let index = 0; index < 98; index++) door.come();

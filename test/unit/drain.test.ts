@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { STATUS } from "../../src/wire/messages.ts";
 import { type MemoryClient, MemoryServer } from "../support/memory-server.ts";
 import { call, frame, subscribe } from "../support/raw-message.ts";
 
@@ -71,6 +72,23 @@ describe("a graceful stop", () => {
     await running.clock.settle();
     expect(client.messages.map(({ body }) => body)).toEqual(["goAway", "result"]);
     expect([client.closedWith, stop.isDone]).toEqual([3_000, true]);
+  });
+
+  it("refuses new calls while it waits for those under way, as retryable", async () => {
+    const client = await running.welcome();
+    client.sendBody(call(5, "slow"));
+    await running.clock.settle();
+    stopping();
+    client.sendBody(call(6, "slow"));
+    await running.clock.settle();
+    expect(answers.length).toBe(1);
+    expect(client.messages.at(-1)).toMatchObject({
+      id: 6,
+      failure: { code: STATUS.UNAVAILABLE, retryable: true },
+    });
+    answers[0]!("done");
+    await running.clock.settle();
+    expect([client.messages.at(-1)!.id, client.closedWith]).toEqual([5, 3_000]);
   });
 
   it("waits for the last of several calls", async () => {
