@@ -3,8 +3,8 @@
 //   node examples/device.mjs serve
 //   node examples/device.mjs run DEVICE [ENDPOINT]
 //
-// The device names itself with a label; the service finds it by that label and pushes commands. When
-// it sees a temperature above 30 it tells the device to cool.
+// The device names itself with a label; the service finds it by that label and pushes commands.
+// When it sees a temperature above 30 it tells the device to cool.
 
 import { createServer, STATUS, StatusError } from "holdfast";
 import { connect } from "holdfast/client";
@@ -76,7 +76,7 @@ async function run() {
 
   const stop = () => {
     clearInterval(timer);
-    client.close();
+    client.close().catch((error) => console.error(`${error.code}: ${error.message}`));
   };
   process.once("SIGTERM", stop);
   process.once("SIGINT", stop);

@@ -2,6 +2,13 @@
 
 export { ERRORS, type ErrorCode, HoldfastError } from "./base/errors.ts";
 export { systemClock, type Clock } from "./base/clock.ts";
+export {
+  CallError,
+  type Client,
+  type ClientOptions,
+  connect,
+  type Subscription,
+} from "./client/node.ts";
 export type { Options, PartialOptions } from "./config/options.ts";
 export { OptionsError } from "./config/options-error.ts";
 export type { ClientConnection, DisconnectOptions } from "./connection/client-connection.ts";

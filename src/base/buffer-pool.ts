@@ -5,8 +5,8 @@
 import { assert } from "./assert.ts";
 
 /**
- * Bytes of each size class, about four times the one before. The large ones have room for a frame of
- * 64 KiB or 1 MiB with its header, which would otherwise take the next class.
+ * Bytes of each size class, about four times the one before. The large ones have room for a frame
+ * of 64 KiB or 1 MiB with its header, which would otherwise take the next class.
  */
 export const SLAB_SIZES: readonly number[] = [
   256, 1_024, 4_096, 16_384, 66_048, 262_144, 1_052_672,
@@ -19,7 +19,9 @@ const CHUNK_BYTES = 65_536;
 
 /** Only large slabs, of which there are few, keep views. */
 const VIEWED_BYTES_MIN = 65_536;
-/** Longest view that a slab keeps: about 100 KB of small objects in a slab that had every length. */
+/**
+ * Longest view that a slab keeps: about 100 KB of small objects in a slab that had every length.
+ */
 const VIEWS_MAX = 1_024;
 
 /** Plain words shared by every environment: Node's Buffer is one. */
@@ -45,7 +47,9 @@ export class Slab {
     return this.#holders;
   }
 
-  /** bytes[start..end]. Most writes begin at 0 and are short: those views are kept and used again. */
+  /**
+   * bytes[start..end]. Most writes begin at 0 and are short: those views are kept and used again.
+   */
   view(start: number, end: number): Bytes {
     const isKept = start === 0 && end <= VIEWS_MAX && this.bytes.length >= VIEWED_BYTES_MIN;
     if (!isKept) return this.bytes.subarray(start, end);

@@ -39,7 +39,9 @@ export function parseFileLimit(limits: string): number | null {
   return soft === undefined ? null : Number(soft);
 }
 
-/** Files that the process has open; null where the system does not say at once (Linux before 6.2). */
+/**
+ * Files that the process has open; null where the system does not say at once (Linux before 6.2).
+ */
 export function countOpenFiles(): number | null {
   const folder = statSync("/proc/self/fd", { throwIfNoEntry: false });
   return folder === undefined || folder.size === 0 ? null : folder.size;

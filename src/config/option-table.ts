@@ -182,8 +182,8 @@ export const OPTION_TABLE: OptionTable = {
   ),
   "send.queueBytesMax": integer(
     { default: MEBIBYTE, min: 64, max: 64 * MEBIBYTE, unit: "bytes" },
-    "The most that may wait to be sent to one connection, in at most one piece for every 128 bytes " +
-      "of it (64 there may always be). What would exceed it falls to send.policy.",
+    "The most that may wait to be sent to one connection, in at most one piece for every 128 " +
+      "bytes of it (64 there may always be). What would exceed it falls to send.policy.",
   ),
   "send.stallTimeoutMs": integer(
     { default: 10_000, min: 100, max: 600_000, unit: "ms" },

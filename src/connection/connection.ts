@@ -339,8 +339,8 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   }
 
   /**
-   * A WebSocket ping or pong. It is no sign of life: only messages show that its frames get through,
-   * and a peer could hold half a message for ever. Too many cost it the connection.
+   * A WebSocket ping or pong. It is no sign of life: only messages show that its frames get
+   * through, and a peer could hold half a message for ever. Too many cost it the connection.
    */
   sign(): void {
     const { wheel } = this.context;

@@ -126,7 +126,9 @@ function checkIdle(connection: Connection, nowTick: number): void {
   }
 }
 
-/** Bytes may wait that we have chosen not to read, or it has ended its side and awaits its answers. */
+/**
+ * Bytes may wait that we have chosen not to read, or it has ended its side and awaits its answers.
+ */
 function cannotBeHeard(connection: Connection): boolean {
   return connection.pausedBy !== 0 || connection.hasPeerEnded;
 }

@@ -5,7 +5,10 @@ import { assert } from "../base/assert.ts";
 /** A connection that has something queued. */
 export interface Backlogged {
   readonly backlogBytes: number;
-  /** It ends at once; what it has queued, here and in the transport, is given up before this returns. */
+  /**
+   * It ends at once; what it has queued, here and in the transport, is given up before this
+   * returns.
+   */
   shed(): void;
 }
 

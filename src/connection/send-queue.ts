@@ -101,8 +101,8 @@ export class SendQueue {
   }
 
   /**
-   * Copies a frame behind the newest entry where its slab has room and nobody else holds it: a small
-   * frame then costs its bytes and no more. False: it needs an entry of its own.
+   * Copies a frame behind the newest entry where its slab has room and nobody else holds it: a
+   * small frame then costs its bytes and no more. False: it needs an entry of its own.
    */
   append(bytes: Bytes, length: number): boolean {
     const tail = this.#tail;
@@ -115,8 +115,8 @@ export class SendQueue {
   }
 
   /**
-   * Whether a frame fits below the cap. An entry costs memory beside its bytes, so there is at most one
-   * for every 128 bytes of the cap; 64 there may always be.
+   * Whether a frame fits below the cap. An entry costs memory beside its bytes, so there is at most
+   * one for every 128 bytes of the cap; 64 there may always be.
    */
   hasRoom(length: number, bytesMax: number): boolean {
     return (
@@ -145,7 +145,8 @@ export class SendQueue {
   }
 
   /**
-   * Drops events whose policy allows it, oldest first, until `bytesMax` would hold `bytesWanted` more.
+   * Drops events whose policy allows it, oldest first, until `bytesMax` would hold `bytesWanted`
+   * more.
    * @returns how many were dropped. When it is not enough, only replies and control are left.
    */
   dropOldest(bytesWanted: number, bytesMax: number): number {
@@ -163,8 +164,8 @@ export class SendQueue {
   }
 
   /**
-   * Keeps the newest event of each conflated flow and drops the rest; of `incoming` none is kept, since a
-   * newer one is about to be queued.
+   * Keeps the newest event of each conflated flow and drops the rest; of `incoming` none is kept,
+   * since a newer one is about to be queued.
    * @returns how many were dropped.
    */
   conflate(incoming: EventFlow): number {

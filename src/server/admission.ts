@@ -93,7 +93,9 @@ export class Admission {
     this.#acceptedSince = 0;
   }
 
-  /** What we know of, or what the system counts: a WebSocket that we closed lingers unknown to us. */
+  /**
+   * What we know of, or what the system counts: a WebSocket that we closed lingers unknown to us.
+   */
   #files(): number {
     return Math.max(this.served + this.turnedAway + this.#pendingFiles(), this.#counted);
   }

@@ -58,8 +58,8 @@ export function framingOf(spec: ListenerSpec): Framing {
 }
 
 /**
- * A WebSocket message may hold several frames, and one that is a little too large is to be refused with
- * a code of ours before the library cuts it: four of the largest frames, at least 256 KiB.
+ * A WebSocket message may hold several frames, and one that is a little too large is to be refused
+ * with a code of ours before the library cuts it: four of the largest frames, at least 256 KiB.
  */
 function messageBytesMax({ frame }: Options): number {
   return 4 * Math.max(frame.bytesMax + 4, 65_536);

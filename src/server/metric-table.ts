@@ -228,8 +228,8 @@ function callRows(): Row[] {
       name: "holdfast_call_duration_seconds",
       type: "histogram",
       help:
-        "Time from a call's arrival until its answer was handed over: of every asynchronous call and " +
-        "of one synchronous call in sixteen.",
+        "Time from a call's arrival until its answer was handed over: of every asynchronous call " +
+        "and of one synchronous call in sixteen.",
       labels: NO_LABELS,
       bounds: CALL_MS,
       scale: MILLISECONDS,

@@ -275,8 +275,9 @@ function isThenable(answer: unknown): answer is PromiseLike<CallAnswer> {
 }
 
 /**
- * Handlers that may run for a connection, as a multiple of callsMax: more than one, because a handler
- * whose call has timed out may run on; bounded, because a client can choose a short timeout.
+ * Handlers that may run for a connection, as a multiple of callsMax: more than one, because a
+ * handler whose call has timed out may run on; bounded, because a client can choose a short
+ * timeout.
  */
 const HANDLERS_PER_CALL = 4;
 

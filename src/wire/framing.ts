@@ -139,9 +139,9 @@ export const FRAMINGS: Readonly<Record<"uint32" | "varint" | "newline", Framing>
 };
 
 /**
- * A user's framing, made safe to call on what peers send: whatever it throws or answers that cannot be
- * becomes NaN, which the frame reader takes for broken. Throws HOLDFAST_FRAMING_INVALID where it lacks
- * a part.
+ * A user's framing, made safe to call on what peers send: whatever it throws or answers that cannot
+ * be becomes NaN, which the frame reader takes for broken. Throws HOLDFAST_FRAMING_INVALID where it
+ * lacks a part.
  */
 export function guardFraming(framing: Framing): Framing {
   checkFraming(framing);

@@ -8,7 +8,7 @@ import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { FANOUT_SLICE } from "../../src/server/topics.ts";
 import type { MemoryTransport } from "../../src/transport/memory.ts";
 import { Oracle, RAW_TRANSPORTS } from "../support/oracle.ts";
-import { RawClient, type RawTransport } from "../support/raw-client.ts";
+import type { RawClient, RawTransport } from "../support/raw-client.ts";
 import {
   bytesField,
   call,
@@ -42,7 +42,7 @@ interface Backlogged {
 }
 
 describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
-  test("row 60: above the byte budget the largest queue is shed first, and no more than needed", async () => {
+  test("row 60: above the byte budget the largest queue is shed and no other", async () => {
     const oracle = await Oracle.watch({ send: { budgetBytes: 1_200_000, queueBytesMax: 900_000 } });
     const { budget } = oracle.server.shared;
     const small = await backlogged(oracle, transport, 150_000);
@@ -75,7 +75,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ budget: 1, peer_closed: 2 });
   });
 
-  test("row 62: the 129th subscription fails, the others stay, and the end frees them all", async () => {
+  test("row 62: the 129th subscription fails, and the end frees the others", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.active(transport);
     for (let index = 0; index < 128; index++) client.send(subscribe(10 + index, `topic ${index}`));
@@ -247,7 +247,7 @@ test("row 66: a wall clock that jumps by an hour, to and fro, moves no deadline"
   await oracle.verdict({ peer_closed: clients.length });
 });
 
-test("row 67: a loop that stalls for longer than the idle timeout kills nobody who is there", async () => {
+test("row 67: a loop that stalls beyond the idle timeout kills nobody who is there", async () => {
   const lively = { heartbeatMs: 600, heartbeatJitter: 0, idleTimeoutMs: 1_300 };
   const oracle = await Oracle.watch({ connection: lively });
   const clients: RawClient[] = [];

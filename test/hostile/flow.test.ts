@@ -145,7 +145,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ queue_full: 1 });
   });
 
-  test("row 61: a reader that takes nothing for the stall timeout is cut off with 3003", async () => {
+  test("row 61: a reader that takes nothing for too long is cut off with 3003", async () => {
     const oracle = await Oracle.watch({ send: { stallTimeoutMs: 300 } });
     const { client } = await stuffed(oracle, transport);
     const start = performance.now();
@@ -233,7 +233,7 @@ test("row 12: over tcp a flood of tiny frames is read in turns and paused, never
 });
 
 describe.skipIf(RAW_TRANSPORTS.length < 2)("over websocket", () => {
-  test("row 12: where reading cannot be paused, a flood of tiny frames ends with 3006", async () => {
+  test("row 12: where reading cannot be paused, a flood of frames ends with 3006", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.active("websocket");
     const message = binaryMessage(Buffer.alloc(4 * 30_000));

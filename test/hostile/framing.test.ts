@@ -23,7 +23,7 @@ const QUICK: PartialOptions = {
 };
 
 describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
-  test("row 1: a frame of length 0 is a heartbeat, before Hello and after, never answered", async () => {
+  test("row 1: a frame of length 0 is a heartbeat at any time, never answered", async () => {
     const oracle = await Oracle.watch(QUICK);
     const client = await oracle.client(transport);
     client.writeFrames(Buffer.concat([HEARTBEAT, HEARTBEAT, frame(hello(1))]));
@@ -85,7 +85,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("row 6: 10,000 coalesced frames are all answered, in order, in turns with others", async () => {
+  test("row 6: 10,000 coalesced frames are answered in order, in turns with others", async () => {
     const oracle = await Oracle.watch(QUICK);
     const client = await oracle.active(transport);
     const bodies = Array.from({ length: 10_000 }, (_, index) =>

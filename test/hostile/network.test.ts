@@ -108,7 +108,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
 });
 
 describe("over tcp", () => {
-  test("row 79: what a half-closed client asked for is answered, then the connection ends", async () => {
+  test("row 79: what a half-closed client asked for is answered, then it ends", async () => {
     const held = new Held();
     const oracle = await Oracle.watch({}, held);
     const client = await oracle.active("tcp");
@@ -149,7 +149,7 @@ describe("over tcp", () => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("row 79: a half-closed client whose call never ends goes when its deadline has", async () => {
+  test("row 79: a half-closed client whose call never ends goes at its deadline", async () => {
     const held = new Held();
     const oracle = await Oracle.watch({}, held);
     const client = await oracle.active("tcp");
@@ -186,7 +186,8 @@ describe("over tcp", () => {
 });
 
 describe.skipIf(!hasWebSocket())("over websocket", () => {
-  // The recorded deviation: uWebSockets.js takes a FIN without a close frame for the end of both ways.
+  // The recorded deviation: uWebSockets.js takes a FIN without a close frame for the end of both
+  // ways.
   test("row 79: a half-close without a close frame ends the connection and its calls", async () => {
     const held = new Held();
     const oracle = await Oracle.watch({}, held);
@@ -203,7 +204,7 @@ describe.skipIf(!hasWebSocket())("over websocket", () => {
 
   // uWebSockets.js says that it is closed when it has sent the close frame, and lets go of the file
   // at the next of its sweeps, which come every 4 s.
-  test("row 79: a peer that answers neither our close frame nor our FIN is cut soon after", async () => {
+  test("row 79: a peer that answers neither close frame nor FIN is cut soon after", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.client("websocket", { answersFin: false });
     const { connectionId } = await client.hello();

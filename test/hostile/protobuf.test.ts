@@ -206,7 +206,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("row 15: of two bodies the last counts, and there is one effect and one answer", async () => {
+  test("row 15: of two bodies the last counts, with one effect and one answer", async () => {
     const methods: string[] = [];
     const oracle = await Oracle.watch(
       {},
@@ -255,7 +255,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     }
     expect(
       seen.every((timeoutMs) => timeoutMs >= 1_000 && timeoutMs <= 2_000),
-      `${seen}`,
+      seen.join(),
     ).toBe(true);
     await client.leave();
     await oracle.verdict({ peer_closed: 1 });
@@ -272,7 +272,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ bad_hello: 1 });
   });
 
-  test("row 19: a frame full of metadata or of packed junk is answered and holds up nobody", async () => {
+  test("row 19: a frame full of metadata or of packed junk holds up nobody", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.active(transport);
     const entries = Array.from({ length: 6_000 }, (_, index) => entryField(4, `k${index}`, ""));

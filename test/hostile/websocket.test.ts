@@ -1,5 +1,6 @@
 // Rows 22 to 34 of the fault catalogue: upgrades and WebSocket frames. uWebSockets.js is not a
-// strict server of RFC 6455; where a row cannot be kept with it, the test says what happens instead.
+// strict server of RFC 6455; where a row cannot be kept with it, the test says what happens
+// instead.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
@@ -148,7 +149,8 @@ describe.skipIf(!hasWebSocket())("upgrades", () => {
     [
       "a request of two lengths",
       Buffer.from(
-        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n" +
+          "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
       ),
     ],
   ])("row 3: %s in place of an upgrade opens no connection", async (_, bytes) => {
@@ -234,7 +236,7 @@ describe.skipIf(!hasWebSocket())("frames", () => {
   });
 
   // The recorded deviation: it should be refused; uWebSockets.js takes it for a continuation.
-  test("row 27: a binary message inside a fragmented one is taken as its continuation", async () => {
+  test("row 27: a binary message inside a fragmented one is taken to continue it", async () => {
     const oracle = await Oracle.watch(LIVELY);
     const client = await oracle.active("websocket");
     const bytes = frame(call(2, "echo", "in two"));
@@ -398,7 +400,7 @@ describe.skipIf(!hasWebSocket())("liveness", () => {
     await oracle.verdict({ silent: 1 });
   });
 
-  test("row 32: a Hello that drips in below the frames is cut at the handshake's deadline", async () => {
+  test("row 32: a Hello that drips in below the frames is cut at its deadline", async () => {
     const oracle = await Oracle.watch({ connection: { handshakeTimeoutMs: 300 } });
     const client = await oracle.client("websocket");
     client.write(webSocketFrame({ opcode: OPCODE.BINARY, payload: "abc", fin: false }));
@@ -412,7 +414,7 @@ describe.skipIf(!hasWebSocket())("liveness", () => {
     await oracle.verdict({ no_hello: 1 });
   });
 
-  test("row 32: pongs and pings are no sign of life, since half a message could hide behind them", async () => {
+  test("row 32: pongs and pings, behind which a drip could hide, keep nobody", async () => {
     const oracle = await Oracle.watch(LIVELY);
     const client = await oracle.active("websocket", { answersHeartbeats: false });
     for (let round = 0; round < 8; round++) {

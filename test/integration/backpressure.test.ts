@@ -40,7 +40,7 @@ function sendUntil(connection: ClientConnection, outcome: SendOutcome): SendOutc
 }
 
 describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
-  test("send() says sent, then queued, then full; drain comes once, at the low watermark", async () => {
+  test("send() says sent, then queued, then full; drain comes at the low watermark", async () => {
     const drained: number[] = [];
     const oracle = await Oracle.watch(
       {},
@@ -121,7 +121,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("no more calls of one connection run at a time than allowed; the rest wait unread", async () => {
+  test("no more calls of one connection run than allowed; the rest wait unread", async () => {
     let running = 0;
     let most = 0;
     const methods = {
@@ -224,7 +224,7 @@ describe("the byte budget of the process", () => {
     });
   }
 
-  test("sheds no more connections than it takes, where all bytes are in the transport", async () => {
+  test("sheds no more connections than it takes, though all bytes left our hands", async () => {
     const oracle = await Oracle.watch(
       {
         send: { budgetBytes: 200_000, queueBytesMax: 65_536, highBytes: 40_000, lowBytes: 1_000 },

@@ -66,7 +66,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ admission: 1, peer_closed: ROOM });
   });
 
-  test("200 that come at once to a server with room for five leave five in, and it well", async () => {
+  test("of 200 that come at once five find room, and the others are told so", async () => {
     const oracle = await Oracle.watch(FULL);
     const attempts = await Promise.allSettled(
       Array.from({ length: 200 }, () => oracle.active(transport)),

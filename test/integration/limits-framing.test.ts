@@ -50,7 +50,7 @@ class Reading {
 }
 
 describe("a listener with varint framing", () => {
-  test("serves the whole session protocol beside the default one, in any segmentation", async () => {
+  test("serves the session protocol beside the default one, in any segmentation", async () => {
     const spec: ListenerSpec = { name: "varint", transport: TCP, framing: "varint" };
     const oracle = await Oracle.watch({}, { listeners: [spec] });
     const client = await oracle.client("tcp", { port: oracle.port("varint"), framing: "varint" });
@@ -154,7 +154,7 @@ describe("a raw listener of lines", () => {
     await oracle.verdict({ silent: 1, server: 1 });
   });
 
-  test("ends the connection whose line is too long, or whose handler throws, and no other", async () => {
+  test("ends the connection whose line is too long or whose handler throws", async () => {
     const parrot = new Parrot();
     const options: PartialOptions = { frame: { bytesMax: 1_000 } };
     const oracle = await Oracle.watch(options, { listeners: [rawLine(parrot)] });
@@ -197,7 +197,7 @@ describe("a raw listener of lines", () => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("a slow reader of raw frames is told full, and cut off at the cap without a word", async () => {
+  test("a slow reader of raw frames is cut off at the cap, without a word", async () => {
     const outcomes = new Set<string>();
     const raw: RawHandler = {
       onFrame(connection) {

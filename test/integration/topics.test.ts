@@ -25,7 +25,7 @@ function bodies(client: RawClient): (string | number)[][] {
 }
 
 describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
-  test("a subscriber gets a topic's events in order, its own among them, offsets rising by one", async () => {
+  test("a subscriber gets all events in order, its own too, offsets rising by one", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.active(transport);
     client.send(publish(2, "a", "too early"), subscribe(3, "a"));
@@ -47,7 +47,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("the answer to Subscribe comes before the first event, that to Unsubscribe after the last", async () => {
+  test("Subscribe is answered before the first event, Unsubscribe after the last", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.active(transport);
     client.send(subscribe(2, "a"), publish(3, "a", "x"), unsubscribe(4, "a"), publish(5, "a", "y"));
@@ -81,7 +81,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
-  test("two subscribers see the same events under the same offsets, whoever publishes", async () => {
+  test("two subscribers see the same events under the same offsets", async () => {
     const oracle = await Oracle.watch();
     const readers = [await oracle.active("tcp"), await oracle.active(transport)];
     const writers = [await oracle.active(transport), await oracle.active("tcp")];
@@ -211,7 +211,7 @@ async function disperse({ oracle, ears }: Crowd): Promise<void> {
 }
 
 describe("a topic with 3,000 subscribers", () => {
-  test("is served in slices: a publish returns before the last subscriber has its event", async () => {
+  test("is served in slices: publish returns before all have their event", async () => {
     const many = await crowd();
     const { oracle, ears } = many;
     const before = oracle.echoes;
@@ -227,7 +227,7 @@ describe("a topic with 3,000 subscribers", () => {
     await disperse(many);
   });
 
-  test("gives who joins during a fan-out only what is published later, and who leaves nothing", async () => {
+  test("gives who joins during a fan-out only later events, and who leaves none", async () => {
     const many = await crowd();
     const { oracle, ears, join } = many;
     for (let count = 0; count < 3; count++) oracle.server.publish("news", "early");

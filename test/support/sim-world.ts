@@ -101,7 +101,8 @@ export class SimWorld implements SimClientOwner {
       const { seed, ...plan } = this.plan;
       const where = `seed ${seed}, at ${this.clock.now()} ms, event ${this.#events}`;
       const replay = `HOLDFAST_SIM_SEED=${seed} npx vitest run --project sim`;
-      const text = `${where}: ${(error as Error).message}\nreplay: ${replay}\n${JSON.stringify(plan)}`;
+      const what = `${where}: ${(error as Error).message}`;
+      const text = `${what}\nreplay: ${replay}\n${JSON.stringify(plan)}`;
       throw new Error(text, { cause: error });
     } finally {
       restore();
@@ -190,7 +191,7 @@ export class SimWorld implements SimClientOwner {
         hooks: {
           onDisconnect: ({ labels }, _reason, cause) => this.#checkDeserved(labels, cause),
           // An application that reacts to one end by publishing, from inside of whatever ended it.
-          onConnect: () => void this.#publishFromServer(),
+          onConnect: () => this.#publishFromServer(),
         },
       },
     );

@@ -367,7 +367,9 @@ describe("a call", () => {
       await running.clock.advance(200);
     }
     expect(calls.length).toBe(12);
-    const codes = client.messages.map(({ failure }) => failure?.code);
+    const codes = client.messages.map((message) =>
+      message.body === "failure" ? message.failure.code : null,
+    );
     expect(codes.filter((code) => code === STATUS.DEADLINE_EXCEEDED).length).toBe(12);
     expect(codes.filter((code) => code === STATUS.RESOURCE_EXHAUSTED).length).toBe(8);
     for (const end of ends) end();
