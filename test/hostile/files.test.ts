@@ -2,7 +2,7 @@
 
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, test } from "vitest";
 import { hasWebSocket, RAW_TRANSPORTS } from "../support/oracle.ts";
 import { RawClient, rawSocket } from "../support/raw-client.ts";
 import { OPCODE, upgradeRequest, webSocketFrame } from "../support/raw-websocket.ts";
@@ -45,11 +45,12 @@ async function servedAgain(transport: "tcp" | "websocket", port: number): Promis
   }
 }
 
-describe.skipIf(process.platform !== "linux")("row 59", () => {
-  test.each(RAW_TRANSPORTS)(
+// Each has a server of its own and most of the time waits, so they run side by side.
+describe.skipIf(process.platform !== "linux").concurrent("row 59", () => {
+  test.for(RAW_TRANSPORTS)(
     "row 59: with its files used up by %s clients a server neither spins nor loses the others",
-    async (transport) => {
-      const server = await ServerProcess.start(FILES, []);
+    async (transport, { expect, onTestFinished }) => {
+      const server = await ServerProcess.start(FILES, onTestFinished);
       const port = server.ports.get(transport)!;
       const neighbour = await RawClient.active({
         transport: "tcp",
@@ -78,8 +79,8 @@ describe.skipIf(process.platform !== "linux")("row 59", () => {
 
   test.skipIf(!hasWebSocket())(
     "row 59: sockets that we have closed and their peers have not count until they are gone",
-    async () => {
-      const server = await ServerProcess.start(FILES, []);
+    async ({ expect, onTestFinished }) => {
+      const server = await ServerProcess.start(FILES, onTestFinished);
       const port = server.ports.get("websocket")!;
       const neighbour = await RawClient.active({
         transport: "tcp",
@@ -99,8 +100,8 @@ describe.skipIf(process.platform !== "linux")("row 59", () => {
 
   test.skipIf(!hasWebSocket())(
     "row 59: sockets that never upgrade use up no more than there is, and are let go in time",
-    async () => {
-      const server = await ServerProcess.start(FILES, []);
+    async ({ expect, onTestFinished }) => {
+      const server = await ServerProcess.start(FILES, onTestFinished);
       const port = server.ports.get("websocket")!;
       const neighbour = await RawClient.active({
         transport: "tcp",

@@ -125,6 +125,17 @@ describe("over tcp", () => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
+  test("row 79: a burst that ends in FIN is answered to its last frame", async () => {
+    const oracle = await Oracle.watch();
+    const client = await oracle.active("tcp");
+    client.send(...Array.from({ length: 1_000 }, (_, index) => call(2 + index, "echo", "x")));
+    client.end();
+    expect(await client.ending()).toMatchObject({ how: "fin", goAway: { code: 1000 } });
+    expect(client.messages.filter(({ body }) => body === "result").length).toBe(1_000);
+    expect(oracle.server.shared.counters.yields).toBeGreaterThan(10);
+    await oracle.verdict({ peer_closed: 1 });
+  });
+
   test("row 79: a half-closed client with a full queue gets all of it", async () => {
     const oracle = await Oracle.watch();
     const client = await oracle.client("tcp");
@@ -220,7 +231,7 @@ describe.skipIf(!hasWebSocket())("over websocket", () => {
 });
 
 /** Two heartbeats and the precision of deadlines, in milliseconds. */
-const HEARTBEAT_MS = 300;
+const HEARTBEAT_MS = 200;
 const FOUND_MS = 2 * HEARTBEAT_MS + 200;
 const LIVELY: PartialOptions = {
   connection: {
@@ -255,7 +266,7 @@ describe("row 80: a peer that vanishes is found within two heartbeats", () => {
       () => oracle.server.admission.served === oracle.neighbours.length + 1,
       "it is there",
     );
-    await delay(2 * HEARTBEAT_MS + 300);
+    await delay(3 * HEARTBEAT_MS);
     expect(oracle.server.closedByReason.idle_timeout).toBe(0);
     const start = performance.now();
     victim.kill("SIGSTOP");

@@ -18,7 +18,7 @@ import {
 
 /** Dead peers are found within two heartbeats. */
 const LIVELY: PartialOptions = {
-  connection: { heartbeatMs: 300, heartbeatJitter: 0, idleTimeoutMs: 600, closeTimeoutMs: 400 },
+  connection: { heartbeatMs: 200, heartbeatJitter: 0, idleTimeoutMs: 400, closeTimeoutMs: 400 },
 };
 
 /** Sends a request and gives the status of the answer; 0: the connection was closed without. */
@@ -419,7 +419,7 @@ describe.skipIf(!hasWebSocket())("liveness", () => {
     const client = await oracle.active("websocket", { answersHeartbeats: false });
     for (let round = 0; round < 8; round++) {
       client.write(webSocketFrame({ opcode: round % 2 === 0 ? OPCODE.PONG : OPCODE.PING }));
-      await delay(150);
+      await delay(100);
     }
     expect((await client.ending()).goAway?.code).toBe(3001);
     await oracle.verdict({ silent: 1 });
@@ -430,7 +430,7 @@ describe.skipIf(!hasWebSocket())("liveness", () => {
     const client = await oracle.active("websocket");
     for (let round = 0; round < 8; round++) {
       client.write(webSocketFrame({ opcode: OPCODE.PING }));
-      await delay(150);
+      await delay(100);
     }
     await client.echo();
     expect(client.pongs).toBe(8);

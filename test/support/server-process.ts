@@ -5,7 +5,6 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { setTimeout as delay } from "node:timers/promises";
-import { onTestFinished } from "vitest";
 
 const PROGRAM = fileURLToPath(new URL("../../dist/cli/holdfast.js", import.meta.url));
 const START_MS = 10_000;
@@ -25,8 +24,14 @@ export class ServerProcess {
     });
   }
 
-  /** @param files the most it may have open. The test's end stops it. */
-  static async start(files: number, args: readonly string[]): Promise<ServerProcess> {
+  /**
+   * @param files the most it may have open.
+   * @param atEnd takes what stops it: the running test's onTestFinished.
+   */
+  static async start(
+    files: number,
+    atEnd: (stop: () => Promise<void>) => void,
+  ): Promise<ServerProcess> {
     if (!existsSync(PROGRAM)) throw new Error("the program is not built: npm run build");
     const program = [
       process.execPath,
@@ -38,10 +43,10 @@ export class ServerProcess {
       "info",
     ];
     const ports = ["--tcp-port", "0", "--websocket-port", "0", "--admin-port", "0"];
-    const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports, ...args];
+    const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports];
     const child = spawn("sh", shell, { stdio: ["ignore", "pipe", "inherit"] });
     const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    onTestFinished(async () => {
+    atEnd(async () => {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
       await ended;
     });
