@@ -29,18 +29,20 @@ async function serve() {
 
 async function join() {
   const client = connect(endpoint, { name: "chat-example" });
-  client.onState((state) => {
-    if (state === "waiting") console.log("* connection lost, trying again");
+  client.onState((state, error) => {
+    if (state === "waiting") console.log(`* no connection (${error?.message}), trying again`);
   });
   const topic = `chat/${room}`;
   const messages = await client.subscribe(topic);
   console.log(`* ${name} has joined ${room}`);
 
   const lines = createInterface({ input: stdin, output: stdin.isTTY ? stdout : undefined });
+  const said = [];
   lines.on("line", (text) => {
-    client.publish(topic, JSON.stringify({ from: name, text })).catch(report);
+    said.push(client.publish(topic, JSON.stringify({ from: name, text })).catch(report));
   });
-  lines.on("close", () => client.close().catch(report));
+  // What was said is out before we leave.
+  lines.on("close", () => Promise.all(said).then(() => client.close().catch(report)));
 
   for await (const message of messages) {
     if (message.type === "gap") {
@@ -52,12 +54,17 @@ async function join() {
   }
 }
 
+function fail(error) {
+  report(error);
+  process.exitCode = 1;
+}
+
 function report(error) {
   console.error(`* ${error.code ?? error.name}: ${error.message}`);
 }
 
-if (command === "serve") await serve();
-else if (command === "join" && name !== undefined) await join();
+if (command === "serve") await serve().catch(fail);
+else if (command === "join" && name !== undefined) await join().catch(fail);
 else {
   console.error("usage: chat.mjs serve | chat.mjs join NAME [ROOM] [ENDPOINT]");
   process.exitCode = 2;

@@ -58,6 +58,9 @@ async function run() {
     console.log(`command: ${text}`);
     if (text === "cool") celsius = 25;
   });
+  client.onState((state, error) => {
+    if (state === "waiting") console.log(`no connection (${error?.message}), trying again`);
+  });
   await client.ready();
   console.log(`${device} is connected as ${client.connectionId}`);
 
@@ -82,8 +85,13 @@ async function run() {
   process.once("SIGINT", stop);
 }
 
-if (command === "serve") await serve();
-else if (command === "run" && device !== undefined) await run();
+function fail(error) {
+  console.error(`${error.code ?? error.name}: ${error.message}`);
+  process.exitCode = 1;
+}
+
+if (command === "serve") await serve().catch(fail);
+else if (command === "run" && device !== undefined) await run().catch(fail);
 else {
   console.error("usage: device.mjs serve | device.mjs run DEVICE [ENDPOINT]");
   process.exitCode = 2;

@@ -67,7 +67,8 @@ function optionsIntroduction(fileVariable) {
     "",
     wrap(
       "In variables and flags, `null` stands for null and a list is separated by commas. Code " +
-        "gives the same tree as an object: `createServer({ tcp: { port: 7400 } })`.",
+        "gives the same tree as an object: `createServer({ tcp: { port: 7400 } })`; it reads " +
+        "no file, environment variable or flag.",
     ),
     "",
     wrap(

@@ -11,7 +11,8 @@ import { assert } from "./assert.ts";
 export const SLAB_SIZES: readonly number[] = [
   256, 1_024, 4_096, 16_384, 66_048, 262_144, 1_052_672,
 ];
-const LARGEST = SLAB_SIZES[SLAB_SIZES.length - 1]!;
+/** The largest slab that is kept for the next lease. */
+export const SLAB_BYTES_MAX: number = SLAB_SIZES[SLAB_SIZES.length - 1]!;
 /** Free slabs kept per size, in bytes: enough for a burst, little enough to forget. */
 const FREE_BYTES_MAX = 4 * 1_048_576;
 /** Small classes are cut from one allocation of this size, to spare the allocator. */
@@ -136,7 +137,7 @@ export class BufferPool {
 }
 
 function classOf(bytes: number): number {
-  if (bytes > LARGEST) return -1;
+  if (bytes > SLAB_BYTES_MAX) return -1;
   let sizeClass = 0;
   while (SLAB_SIZES[sizeClass]! < bytes) sizeClass++;
   return sizeClass;

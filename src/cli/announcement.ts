@@ -63,7 +63,7 @@ export function announcement(server: Server, version: string): string {
   return [
     `Holdfast ${version}, node ${server.node}, Node.js ${process.versions.node}`,
     ...lines,
-    `  at most ${connectionsMax} connections; ${server.shared.budget.bytesMax} bytes queued`,
+    `  at most ${connectionsMax} connections; ${server.shared.budget.bytesMax} bytes may be queued`,
     "Ctrl+C stops it in order; once more, at once.",
     "",
   ].join("\n");

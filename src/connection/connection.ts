@@ -204,7 +204,7 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   }
 
   shed(): void {
-    if (this.state >= STATE.CLOSING) return;
+    if (this.state === STATE.CLOSED) return;
     this.close("slow_consumer", "budget");
     // What the transport holds is most of it, and a peer that is so far behind reads no GoAway.
     this.context.outbound.abandon(this);
@@ -365,6 +365,7 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     this.dropUnread();
     const discarded = this.context.outbound.release(this);
     this.context.wheel.destroy(this.timer);
+    if (this.context.turn.owner === this) this.context.turn.owner = null;
     assert(this.unread === null && this.queue === null, "a closed connection owns nothing");
     if (this.hasRawOpened) this.#tellRaw("onClose");
     this.context.handler.onClosed(this, discarded);

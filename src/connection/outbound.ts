@@ -52,7 +52,7 @@ const COPY_BYTES_MAX = 4_096;
 const SLICES_MAX = 64;
 const PUMP_BYTES_MAX = 65_536;
 const TEXT_MAX = 100;
-/** Slab that the first of several waiting answers is given. */
+/** Slab that an answer is given when another one waits before it. */
 const QUEUE_SLAB_BYTES = 4_096;
 const NOTHING: Bytes = new Uint8Array(0);
 const encoder = new TextEncoder();
@@ -257,8 +257,9 @@ export class Outbound {
 
   /** A frame that is too long for the cork, or that has to wait. Throws what `encode` throws. */
   #lease(connection: Connection, bytesMax: number, encode: (target: Bytes) => number): SendOutcome {
-    // One that waits shares its slab with those that follow it.
-    const size = connection.queue === null ? bytesMax : Math.max(bytesMax, QUEUE_SLAB_BYTES);
+    // Answers that wait one after another share a slab.
+    const isShared = connection.queue?.endsWithAnswer === true;
+    const size = isShared ? Math.max(bytesMax, QUEUE_SLAB_BYTES) : bytesMax;
     const slab = this.#pool.lease(size);
     try {
       const end = encode(slab.bytes);

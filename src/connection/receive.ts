@@ -57,6 +57,7 @@ export function readLater(connection: Connection): void {
 function readOn(connection: Connection): void {
   const { context } = connection;
   context.cork.enter();
+  context.turn.owner = connection;
   context.turn.work = 0;
   // A frame that was cut by the pause gets its time anew.
   connection.frameSince = 0;
@@ -76,7 +77,7 @@ function readOn(connection: Connection): void {
 
 /** One frame's body. Called by the frame reader; false stops it. */
 export function onFrame(connection: Connection, bytes: Bytes, start: number, end: number): boolean {
-  const { context } = connection;
+  const { context, state } = connection;
   connection.framesIn++;
   context.counters.framesIn++;
   if (context.raw !== null) {
@@ -87,7 +88,9 @@ export function onFrame(connection: Connection, bytes: Bytes, start: number, end
     onBody(connection, bytes, start, end);
   }
   if (++context.turn.work >= FRAMES_PER_TURN) takeTurns(connection);
-  return connection.state < STATE.CLOSING && connection.pausedBy === 0;
+  // After a Hello other limits hold: the reader begins anew.
+  const isWelcomed = state === STATE.HANDSHAKING && connection.state !== STATE.HANDSHAKING;
+  return mayRead(connection) && !isWelcomed;
 }
 
 function onRawFrame(
@@ -170,8 +173,9 @@ function readUnread(connection: Connection): void {
   } else if (unread.length === 0) {
     connection.dropUnread();
   } else if (unread.length < before) {
-    // Whatever is incomplete now is another frame than before.
+    // Whatever is incomplete now is another frame than before, and it may be whole.
     connection.frameSince = 0;
+    if (mayRead(connection)) readUnread(connection);
   }
 }
 

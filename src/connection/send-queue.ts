@@ -79,6 +79,11 @@ export class SendQueue {
     return this.#head;
   }
 
+  /** The newest entry is no event. */
+  get endsWithAnswer(): boolean {
+    return this.#tail !== null && this.#tail.flow === null;
+  }
+
   /** All that waits, here and in the transport. */
   get totalBytes(): number {
     return this.bytes + this.transportBytes;

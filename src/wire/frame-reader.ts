@@ -3,7 +3,7 @@
 // that come, never with the length that a peer merely announced.
 
 import { assert } from "../base/assert.ts";
-import type { BufferPool, Bytes, Slab } from "../base/buffer-pool.ts";
+import { type BufferPool, type Bytes, type Slab, SLAB_BYTES_MAX } from "../base/buffer-pool.ts";
 import { FRAME_MALFORMED, FRAME_TOO_LARGE, FRAME_UNKNOWN, type Framing } from "./framing.ts";
 
 export { FRAME_MALFORMED, FRAME_TOO_LARGE };
@@ -126,7 +126,8 @@ export class Unread {
     if (wanted <= this.#slab.bytes.length && this.#slab.holders === 1) {
       this.#slab.bytes.copyWithin(0, this.#start, this.#end);
     } else {
-      const larger = this.#pool.lease(wanted);
+      // Above the largest class there is no next size to grow into: then twice as much.
+      const larger = this.#pool.lease(wanted > SLAB_BYTES_MAX ? 2 * wanted : wanted);
       copyBytes(this.#slab.bytes, this.#start, this.#end, larger.bytes, 0);
       this.#slab.release();
       this.#slab = larger;

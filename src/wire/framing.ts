@@ -153,6 +153,7 @@ export function guardFraming(framing: Framing): Framing {
     frameEnd(bytes, start, end, scanned, bodyBytesMax) {
       try {
         const frameEnd = framing.frameEnd(bytes, start, end, scanned, bodyBytesMax);
+        if (!Number.isInteger(frameEnd)) return Number.NaN;
         if (!(frameEnd > 0 && frameEnd <= end)) return frameEnd;
         const bodyStart = framing.bodyStart(bytes, start, frameEnd);
         const bodyEnd = framing.bodyEnd(bytes, start, frameEnd);

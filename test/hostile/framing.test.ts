@@ -36,6 +36,24 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
+  test("a large call in the same chunk as the Hello is answered", async () => {
+    const oracle = await Oracle.watch(QUICK);
+    const client = await oracle.client(transport);
+    const payload = "x".repeat(20_000);
+    client.writeFrames(Buffer.concat([frame(hello(1)), frame(call(2, "echo", payload))]));
+    await client.answer(2);
+    await client.leave();
+    await oracle.verdict({ peer_closed: 1 });
+  });
+
+  test("a Hello of more than 16 KiB is refused on sight of its length", async () => {
+    const oracle = await Oracle.watch(QUICK);
+    const client = await oracle.client(transport);
+    client.writeFrames(frame(Buffer.alloc(16_385, 0)));
+    expect((await client.ending()).goAway?.code).toBe(3501);
+    await oracle.verdict({ frame_too_large: 1 });
+  });
+
   test.each([
     ["one byte too long", FRAME_BYTES_MAX + 1],
     ["2 GiB long", 0x8000_0000],
