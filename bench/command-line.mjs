@@ -6,6 +6,20 @@ export function progress(text) {
   process.stderr.write(`${text}\n`);
 }
 
+/** --help: what each flag takes and is without being given. */
+function help(flags) {
+  const lines = Object.entries(flags).map(([name, flag]) => {
+    const { list = false, range, words } = flag;
+    const taken = words?.join(" | ") ?? (range === undefined ? "text" : range.join(" to "));
+    return `  --${name.padEnd(12)} ${taken}${list ? ", several by commas" : ""} (${flag.default})`;
+  });
+  console.log(
+    ["Flags, with what they take and (their defaults):", ...lines, "  --json"].join("\n"),
+  );
+  console.log("What is measured, how, and against which targets: bench/README.md");
+  process.exit(0);
+}
+
 function refuse(text) {
   progress(text);
   process.exit(2);
@@ -17,6 +31,7 @@ function refuse(text) {
  * @returns the values by name: numbers, lists of numbers, words; and `json`, whether it was given
  */
 export function readFlags(flags) {
+  if (process.argv.includes("--help")) help(flags);
   const options = { json: { type: "boolean", default: false } };
   for (const [name, flag] of Object.entries(flags)) {
     options[name] = { type: "string", default: flag.default };
