@@ -5,7 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { FrameWriter } from "../wire/frame-writer.ts";
 import { SharedFrames } from "./shared-frames.ts";
-import { FANOUT_SLICE } from "./topics.ts";
+import { inSlices } from "./slices.ts";
 
 export class Broadcast {
   readonly #pool: BufferPool;
@@ -21,22 +21,19 @@ export class Broadcast {
   /** @returns to how many connections it went; raw and closing ones are passed over. */
   send(connections: Iterable<Connection>, topic: string, payload: Bytes): Promise<number> {
     const frames = new SharedFrames(this.#pool, this.#writers, { event: { topic, payload } });
-    const rest = connections[Symbol.iterator]();
     return new Promise((resolve) => {
       let sent = 0;
-      const slice = (): void => {
-        for (let index = 0; index < FANOUT_SLICE; index++) {
-          const next = rest.next();
-          if (next.done === true) {
-            frames.release();
-            resolve(sent);
-            return;
-          }
-          if (deliver(next.value, frames)) sent++;
-        }
-        this.#clock.afterPoll(slice);
-      };
-      slice();
+      inSlices(
+        this.#clock,
+        connections,
+        (connection) => {
+          if (deliver(connection, frames)) sent++;
+        },
+        () => {
+          frames.release();
+          resolve(sent);
+        },
+      );
     });
   }
 }

@@ -2,12 +2,11 @@
 // and what is left after the grace period is reset.
 
 import type { Clock, Scheduled } from "../base/clock.ts";
-import type { Connection } from "../connection/connection.ts";
 import type { ProcessContext } from "../connection/connection-context.ts";
 import type { Admission } from "./admission.ts";
 import type { Listener } from "./listener.ts";
 import type { Registry } from "./registry.ts";
-import { FANOUT_SLICE } from "./topics.ts";
+import { inSlices } from "./slices.ts";
 
 export interface DrainOptions {
   readonly graceMs: number;
@@ -43,7 +42,13 @@ export class Drain {
   begin(): void {
     for (const { transport } of this.#server.listeners) transport.stopAccepting();
     this.#deadline = this.#clock.after(this.#options.graceMs, () => this.hasten());
-    this.#tell(this.#server.registry.all());
+    const { registry, shared } = this.#server;
+    inSlices(
+      this.#clock,
+      registry.all(),
+      (connection) => connection.drain(shared.prng.int(0, this.#options.reconnectSpreadMs)),
+      () => {},
+    );
     this.left();
   }
 
@@ -63,15 +68,5 @@ export class Drain {
     if (served + turnedAway > 0) return;
     this.#deadline?.cancel();
     this.#resolve();
-  }
-
-  #tell(connections: Iterator<Connection> & Iterable<Connection>): void {
-    for (let index = 0; index < FANOUT_SLICE; index++) {
-      const next = connections.next();
-      if (next.done === true) return;
-      const reconnectAfterMs = this.#server.shared.prng.int(0, this.#options.reconnectSpreadMs);
-      next.value.drain(reconnectAfterMs);
-    }
-    this.#clock.afterPoll(() => this.#tell(connections));
   }
 }

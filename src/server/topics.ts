@@ -12,9 +12,7 @@ import type { EventFlow, QueueEntry, SlowConsumerPolicy } from "../connection/se
 import type { FrameWriter } from "../wire/frame-writer.ts";
 import type { Payload } from "../wire/payload.ts";
 import { SharedFrames } from "./shared-frames.ts";
-
-/** Subscribers that are served in one turn. */
-export const FANOUT_SLICE = 1_000;
+import { SLICE } from "./slices.ts";
 
 /** Memory that events waiting for their fan-out may take in the process. */
 const BACKLOG_BYTES_MAX = 64 * 1_048_576;
@@ -190,7 +188,7 @@ export class Topics {
     // Whoever publishes from inside a fan-out of the same topic waits behind it.
     if (topic.backlog.length > 1) return "published";
     this.#busy.push(topic);
-    if (topic.subscribers.size <= FANOUT_SLICE) {
+    if (topic.subscribers.size <= SLICE) {
       this.#turn.work += topic.subscribers.size / EVENTS_PER_WORK;
       this.#serve(topic);
     }
@@ -222,7 +220,7 @@ export class Topics {
   /** One slice of a busy topic. */
   #serve(topic: Topic): void {
     this.#busy.splice(this.#busy.indexOf(topic), 1);
-    for (let served = 0; served <= FANOUT_SLICE && topic.backlog.length > 0; served++) {
+    for (let served = 0; served <= SLICE && topic.backlog.length > 0; served++) {
       const fanout = topic.backlog[0]!;
       topic.position ??= topic.subscribers.values();
       const next = topic.position.next();

@@ -202,8 +202,8 @@ export class WebSocketTransport implements Transport {
       open: (ws) => this.#open(ws as ChannelWebSocket),
       message: (ws, message, isBinary) => this.#message(ws as ChannelWebSocket, message, isBinary),
       drain: (ws) => this.#drain(ws as ChannelWebSocket),
-      ping: (ws) => this.#ping(ws as ChannelWebSocket),
-      pong: (ws) => this.#ping(ws as ChannelWebSocket),
+      ping: (ws) => this.#sign(ws as ChannelWebSocket),
+      pong: (ws) => this.#sign(ws as ChannelWebSocket),
       close: (ws, code, message) => this.#closed(ws as ChannelWebSocket, code, message),
     });
     // uWebSockets.js sends requests without a usable key here instead of to `upgrade`.
@@ -266,7 +266,7 @@ export class WebSocketTransport implements Transport {
     }
   }
 
-  #ping(ws: ChannelWebSocket): void {
+  #sign(ws: ChannelWebSocket): void {
     if (ws.closing === null) this.#handler.onSign(ws.channel);
   }
 

@@ -5,7 +5,7 @@ import { performance } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
-import { FANOUT_SLICE } from "../../src/server/topics.ts";
+import { SLICE } from "../../src/server/slices.ts";
 import type { MemoryTransport } from "../../src/transport/memory.ts";
 import { Oracle, RAW_TRANSPORTS } from "../support/oracle.ts";
 import type { RawClient, RawTransport } from "../support/raw-client.ts";
@@ -348,7 +348,7 @@ test("row 68: 5,000 heartbeats in one tick go out, and hold up nobody", async ()
   await oracle.until(() => heartbeats === 5_000, "a heartbeat for each");
   expect(welcomes).toBe(5_000);
   for (const [index, peer] of peers.entries()) {
-    if (index % FANOUT_SLICE === 0) await delay(1);
+    if (index % SLICE === 0) await delay(1);
     peer.end();
   }
   await oracle.verdict({ peer_closed: 5_000 });

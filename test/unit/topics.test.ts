@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { FANOUT_SLICE } from "../../src/server/topics.ts";
+import { SLICE } from "../../src/server/slices.ts";
 import { STATUS } from "../../src/wire/messages.ts";
 import {
   type MemoryClient,
@@ -246,7 +246,7 @@ describe("publishing by clients", () => {
 });
 
 describe("a topic with more subscribers than one turn serves", () => {
-  const COUNT = FANOUT_SLICE + 200;
+  const COUNT = SLICE + 200;
   let clients: MemoryClient[];
 
   beforeEach(async () => {
