@@ -12,7 +12,11 @@ const layers = {
   connection: ["base", "wire", "transport"],
   server: ["base", "config", "observe", "wire", "transport", "connection"],
   client: ["base", "wire", "transport", "observe"],
-  cli: ["base", "config", "observe", "wire", "transport", "connection", "server", "client"],
+  probe: ["base", "wire", "transport", "observe"],
+  cli: [
+    ...["base", "config", "observe", "wire", "transport", "connection", "server", "client"],
+    "probe",
+  ],
 };
 // Layer -> layers of which it may import types only.
 const typesOnly = { connection: ["observe"] };
@@ -29,6 +33,7 @@ const vendors = {
   zod: /^src\/config\//,
   yaml: /^src\/config\//,
   commander: /^src\/cli\//,
+  "hdr-histogram-js": /^src\/probe\/histogram\.ts$/,
 };
 
 // A package whose name is only known at run time is loaded here and nowhere else.

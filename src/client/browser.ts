@@ -23,7 +23,7 @@ export type {
 } from "./client-options.ts";
 export type { ConnectParts } from "./connect.ts";
 export type { Dialer, Link, LinkEnd, LinkHandler } from "./dial.ts";
-export type { Endpoint } from "./endpoint.ts";
+export type { Endpoint } from "../transport/endpoint.ts";
 export type { ClientState } from "./client-state.ts";
 export type { SubscriptionEvent, SubscriptionGap, SubscriptionMessage } from "./event-queue.ts";
 export type { Subscription } from "./topic-reader.ts";

@@ -22,7 +22,8 @@ import {
 import { CLIENT_TRANSITIONS, type ClientEvent, type ClientState } from "./client-state.ts";
 import { isTerminal, NORMAL } from "./close-code.ts";
 import { abortError, Cutoff } from "./cutoff.ts";
-import { type Endpoint, EndpointList } from "./endpoint.ts";
+import { EndpointList } from "./endpoint-list.ts";
+import type { Endpoint } from "../transport/endpoint.ts";
 import { Listeners } from "./listeners.ts";
 import { Request } from "./request.ts";
 import { Session, type SessionEnd, type SessionOwner, type SessionParts } from "./session.ts";

@@ -4,10 +4,10 @@ import { BufferPool } from "../base/buffer-pool.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { Prng } from "../base/prng.ts";
 import { type Client, type ClientParts, ConnectedClient } from "./client.ts";
-import { ClientFrameWriter } from "./client-frame.ts";
+import { ClientFrameWriter } from "../wire/client-frame.ts";
 import { type ClientOptions, clientSettings } from "./client-options.ts";
 import type { Dialer } from "./dial.ts";
-import { parseEndpoints } from "./endpoint.ts";
+import { parseEndpoints } from "../transport/endpoint.ts";
 
 /** What is replaced for tests and simulations; the defaults are the real ones. */
 export interface ConnectParts {

@@ -2,7 +2,7 @@
 // frames. Node and browsers have a dialer each; tests have others.
 
 import type { Bytes } from "../base/buffer-pool.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { Endpoint } from "../transport/endpoint.ts";
 
 /** Why a link is gone. */
 export interface LinkEnd {

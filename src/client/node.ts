@@ -8,7 +8,7 @@ import type { Client, ClientParts } from "./client.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { type ConnectParts, connectWith, sharedParts } from "./connect.ts";
 import { type Dialer, failedLink, type Link, type LinkHandler } from "./dial.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { Endpoint } from "../transport/endpoint.ts";
 import { TcpLink } from "./tcp-link.ts";
 import { WebSocketLink } from "./websocket-link.ts";
 
@@ -26,7 +26,7 @@ export type {
 } from "./client-options.ts";
 export type { ConnectParts } from "./connect.ts";
 export type { Dialer, Link, LinkEnd, LinkHandler } from "./dial.ts";
-export type { Endpoint } from "./endpoint.ts";
+export type { Endpoint } from "../transport/endpoint.ts";
 export type { ClientState } from "./client-state.ts";
 export type { SubscriptionEvent, SubscriptionGap, SubscriptionMessage } from "./event-queue.ts";
 export type { Subscription } from "./topic-reader.ts";

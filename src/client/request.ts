@@ -4,7 +4,7 @@ import type { Bytes } from "../base/buffer-pool.ts";
 import type { HoldfastError } from "../base/errors.ts";
 import type { ClientMessageInit, Failure } from "../wire/messages.ts";
 import { CallError } from "./call-error.ts";
-import { frameBytesMax } from "./client-frame.ts";
+import { frameBytesMax } from "../wire/client-frame.ts";
 import type { Cutoff } from "./cutoff.ts";
 
 /** Where a request waits; it is told when the request needs no place any more. */

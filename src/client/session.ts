@@ -15,15 +15,15 @@ import {
   type ServerMessage,
   type Welcome,
 } from "../wire/messages.ts";
-import { type ClientFrameWriter, HEADER_BYTES, HEARTBEAT } from "./client-frame.ts";
+import { type ClientFrameWriter, HEADER_BYTES, HEARTBEAT } from "../wire/client-frame.ts";
 import type { ClientSettings } from "./client-options.ts";
 import { codeOfRefusal, CONNECTION_LOST, NORMAL } from "./close-code.ts";
 import type { Dialer, Link, LinkEnd, LinkHandler } from "./dial.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { Endpoint } from "../transport/endpoint.ts";
 import { FrameInbox, type FrameTaker } from "./frame-inbox.ts";
 import { Outbox } from "./outbox.ts";
 import type { Request, RequestPlace } from "./request.ts";
-import { decodeServerMessage } from "./server-message.ts";
+import { decodeServerMessage } from "../wire/server-message.ts";
 
 /** What clients share; one set serves a process. */
 export interface SessionParts {

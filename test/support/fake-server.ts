@@ -6,7 +6,7 @@ import { createServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
 import type { Dialer, Link, LinkHandler } from "../../src/client/dial.ts";
-import type { Endpoint } from "../../src/client/endpoint.ts";
+import type { Endpoint } from "../../src/transport/endpoint.ts";
 import { bytesField, FrameCutter, frame, HEARTBEAT, numberField, tag } from "./raw-message.ts";
 
 const BODIES = ["", "", "hello", "call", "publish", "subscribe", "unsubscribe", "goodbye"] as const;

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
+import { EndpointList } from "../../src/client/endpoint-list.ts";
 import {
   type Endpoint,
-  EndpointList,
   ENDPOINTS_MAX,
   parseEndpoint,
   parseEndpoints,
-} from "../../src/client/endpoint.ts";
+} from "../../src/transport/endpoint.ts";
 
 const SCHEMES = ["tcp", "tls", "unix", "ws", "wss"];
 

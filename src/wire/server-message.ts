@@ -1,8 +1,8 @@
 // Server messages from their bytes, by protobufjs' static code.
 
 import type { Bytes } from "../base/buffer-pool.ts";
-import { holdfast } from "../wire/generated/messages.js";
-import type { ServerMessage } from "../wire/messages.ts";
+import { holdfast } from "./generated/messages.js";
+import type { ServerMessage } from "./messages.ts";
 
 /** The generated class would set `body` through a setter that deletes its other members. */
 class DecodedMessage {

@@ -3,10 +3,10 @@
 
 import { assert } from "../base/assert.ts";
 import type { Bytes } from "../base/buffer-pool.ts";
-import { uint32Framing } from "../wire/framing.ts";
-import { holdfast } from "../wire/generated/messages.js";
-import type { ClientMessageInit } from "../wire/messages.ts";
-import { SlabWriter } from "../wire/slab-writer.ts";
+import { uint32Framing } from "./framing.ts";
+import { holdfast } from "./generated/messages.js";
+import type { ClientMessageInit } from "./messages.ts";
+import { SlabWriter } from "./slab-writer.ts";
 
 /** An empty frame. */
 export const HEARTBEAT: Bytes = new Uint8Array(4);
