@@ -9,6 +9,8 @@ import { createInterface } from "node:readline";
 /** Servers run on one core and whoever loads them on another. */
 export const SERVER_CORE = 0;
 export const LOAD_CORE = 1;
+/** Many processes, more than there are cores: the kernel spreads them. */
+export const ANY_CORE = -1;
 
 const START_MS_MAX = 10_000;
 const ANSWER_MS_MAX = 120_000;
@@ -32,8 +34,10 @@ export function fileLimit() {
   }
 }
 
-function start(core, file, args, stdio) {
-  const child = canPin
+/** @returns a child process; it is killed with this one at the latest. */
+export function startPinned(core, file, args, stdio) {
+  const isPinned = canPin && core !== ANY_CORE;
+  const child = isPinned
     ? spawn("taskset", ["-c", String(core), file, ...args], { stdio })
     : spawn(file, args, { stdio });
   running.add(child);
@@ -61,7 +65,7 @@ export class Answering {
 
   constructor(core, file, args, what) {
     this.#what = what;
-    this.#child = start(core, file, args, ["pipe", "pipe", "inherit"]);
+    this.#child = startPinned(core, file, args, ["pipe", "pipe", "inherit"]);
     const lines = createInterface({ input: this.#child.stdout });
     this.#lines = lines[Symbol.asyncIterator]();
     // It may be gone already when it is told something; the missing answer tells of it.

@@ -1,5 +1,5 @@
 // Compiles src/ to dist/ and brings along what tsc does not: the generated protocol code and the
-// executable bit of the command. Knows nothing of tests or packaging.
+// executable bit of the commands. Knows nothing of tests or packaging.
 import { spawnSync } from "node:child_process";
 import {
   chmodSync,
@@ -19,7 +19,7 @@ const src = join(root, "src");
 const dist = join(root, "dist");
 const buildInfo = join(root, ".cache", "build.tsbuildinfo");
 const generated = join("wire", "generated");
-const command = join(dist, "cli", "holdfast.js");
+const commands = ["holdfast.js", "holdfast-probe.js"].map((name) => join(dist, "cli", name));
 
 function fail(message) {
   console.error(`build: ${message}`);
@@ -91,5 +91,5 @@ for (const file of filesUnder(dist)) {
 
 const status = compile();
 copyGenerated();
-if (existsSync(command)) chmodSync(command, 0o755);
+for (const command of commands) if (existsSync(command)) chmodSync(command, 0o755);
 process.exit(status ?? 1);

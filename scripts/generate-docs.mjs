@@ -14,6 +14,9 @@ const pages = [
   { file: "docs/errors.md", render: errorsPage },
   { file: "docs/close-codes.md", render: closeCodesPage },
   { file: "docs/states.md", render: statesPage },
+  { file: "docs/probe-codes.md", render: probeCodesPage },
+  { file: "docs/probe-report.md", render: probeReportPage },
+  { file: "docs/probe-report.schema.json", render: probeReportSchema },
 ];
 
 const notice = (source) =>
@@ -205,6 +208,57 @@ async function errorsPage() {
     ),
     "",
   ].join("\n");
+}
+
+async function probeCodesPage() {
+  const { LIMITS, OTHER_EXIT_CODES, OUTCOME_TABLE } = await built("probe/report.js");
+  const { FAILURES } = await built("probe/failure.js");
+  const exits = [...Object.entries(OUTCOME_TABLE), ...Object.entries(OTHER_EXIT_CODES)]
+    .toSorted(([, a], [, b]) => a.exitCode - b.exitCode)
+    .map(([name, { exitCode, meaning }]) => [String(exitCode), code(name), meaning]);
+  return [
+    notice("src/probe/report.ts and src/probe/failure.ts"),
+    "# Codes of holdfast-probe",
+    "",
+    "## Exit codes",
+    "",
+    ...table(["code", "outcome", "meaning"], exits),
+    "",
+    "## Limits",
+    "",
+    ...table(
+      ["limit", "what it is"],
+      Object.entries(LIMITS).map(([name, meaning]) => [code(name), meaning]),
+    ),
+    "",
+    "## Failures",
+    "",
+    wrap(
+      "What can go wrong with a connection or an operation: a phase and a cause, and a number " +
+        "where one belongs to it, as in `upgrade.status.403`. `closed` is the end of a connection " +
+        "that was held. The party is whose doing it is, as far as it can be told from the client.",
+    ),
+    "",
+    ...table(
+      ["failure", "party", "meaning"],
+      Object.entries(FAILURES).map(([name, { party, meaning, detail }]) => [
+        code(detail === undefined ? name : `${name}.<${detail}>`),
+        party,
+        meaning,
+      ]),
+    ),
+    "",
+  ].join("\n");
+}
+
+async function probeReportPage() {
+  const { reportReference } = await built("probe/report-reference.js");
+  return notice("src/probe/report-schema.ts") + reportReference();
+}
+
+async function probeReportSchema() {
+  const { REPORT_JSON_SCHEMA } = await built("probe/report-schema.js");
+  return `${JSON.stringify(REPORT_JSON_SCHEMA, null, 2)}\n`;
 }
 
 async function closeCodesPage() {

@@ -27,10 +27,12 @@ export class ServerProcess {
   /**
    * @param files the most it may have open.
    * @param atEnd takes what stops it: the running test's onTestFinished.
+   * @param flags more of its command line.
    */
   static async start(
     files: number,
     atEnd: (stop: () => Promise<void>) => void,
+    flags: readonly string[] = [],
   ): Promise<ServerProcess> {
     if (!existsSync(PROGRAM)) throw new Error("the program is not built: npm run build");
     const program = [
@@ -43,7 +45,7 @@ export class ServerProcess {
       "info",
     ];
     const ports = ["--tcp-port", "0", "--websocket-port", "0", "--admin-port", "0"];
-    const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports];
+    const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports, ...flags];
     const child = spawn("sh", shell, { stdio: ["ignore", "pipe", "inherit"] });
     const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     atEnd(async () => {
@@ -61,6 +63,10 @@ export class ServerProcess {
 
   get isAlive(): boolean {
     return this.#exitCode === null;
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
   }
 
   /** Files that it has open. */

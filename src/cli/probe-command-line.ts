@@ -1,0 +1,220 @@
+// The command line of `holdfast-probe`: arguments to options, options to a run, its end to a code.
+import { Command, CommanderError, Option } from "commander";
+import { HoldfastError } from "../base/errors.ts";
+import { packageVersion } from "../observe/package-version.ts";
+import { exitCodeOf, OTHER_EXIT_CODES, OUTCOME_TABLE } from "../probe/report.ts";
+import {
+  capacityOptions,
+  type CapacityFlags,
+  doctorQuestion,
+  type DoctorFlags,
+  loadOptions,
+  type LoadFlags,
+} from "./probe-flags.ts";
+import { runDoctor } from "./probe-doctor.ts";
+import { runProbe } from "./probe-run.ts";
+import type { Terminal } from "./terminal.ts";
+
+const ABOUT_EXIT_CODES = `
+Exit codes:
+${[...Object.values(OUTCOME_TABLE), ...Object.values(OTHER_EXIT_CODES)]
+  .toSorted((a, b) => a.exitCode - b.exitCode)
+  .map(({ exitCode, meaning }) => `  ${String(exitCode).padStart(3)}  ${meaning}`)
+  .join("\n")}`;
+
+const ABOUT_TARGETS = `
+Targets: tcp://host:port  tls://host:port  ws://host:port/path  wss://host:port/path  unix:/path
+Several are used in turn. Quantities: 10k, 1.5m; 250ms, 30s, 1m30s; rates per second: 5k, 50/s.`;
+
+const CAPACITY_EXAMPLE = `
+Example:
+  holdfast-probe capacity ws://127.0.0.1:7401 --server-stats http://127.0.0.1:7402 \\
+    --start 1k --max 100k --connect-rate 5k --hold 30s --html report.html`;
+
+const LOAD_EXAMPLE = `
+Examples:
+  holdfast-probe load tcp://127.0.0.1:7400 -c 200 -R 20k -d 30s --threshold 'response:p(99)<50ms'
+  holdfast-probe load ws://127.0.0.1:7401 -c 1k --stages 10s:1k,30s:10k --arrival poisson \\
+    --threshold 'response:p(99)<50ms over 5s' --fault slow-reader=1%,churn=20/s`;
+
+/** Runs the command that `args` name until it ends. */
+export async function runProbeCommandLine(
+  args: readonly string[],
+  terminal: Terminal,
+): Promise<number> {
+  let code = 0;
+  const program = commandTree(args, terminal, (ended) => {
+    code = ended;
+  });
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return code;
+  } catch (error) {
+    // commander has written what is to be said, and ends --help and --version so too.
+    if (error instanceof CommanderError)
+      return error.exitCode === 0 ? 0 : OTHER_EXIT_CODES.usage.exitCode;
+    if (!(error instanceof HoldfastError)) throw error;
+    terminal.writeError(`holdfast-probe: ${error.message}\n`);
+    if (error.code === "HOLDFAST_OPTIONS_INVALID") {
+      return OTHER_EXIT_CODES.invalid.exitCode;
+    }
+    return error.code === "HOLDFAST_CONNECT_FAILED"
+      ? exitCodeOf("unreachable")
+      : exitCodeOf("error");
+  }
+}
+
+function commandTree(
+  args: readonly string[],
+  terminal: Terminal,
+  end: (code: number) => void,
+): Command {
+  const program = new Command("holdfast-probe")
+    .description("How many connections, how fast, and what was the limit.")
+    .version(packageVersion(), "--version", "print the version")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.write(text),
+      writeErr: (text) => terminal.writeError(text),
+      getOutHelpWidth: () => terminal.columns,
+      getErrHelpWidth: () => terminal.columns,
+    })
+    .addHelpText("after", ABOUT_EXIT_CODES);
+  addDoctor(program, terminal, end);
+  addCapacity(program, args, terminal, end);
+  addLoad(program, args, terminal, end);
+  return program;
+}
+
+function addDoctor(program: Command, terminal: Terminal, end: (code: number) => void): void {
+  program
+    .command("doctor")
+    .description(
+      "Look at this host's limits: is it fit for so many connections, and what mends it?",
+    )
+    .argument("[target]", "what the probe would connect to")
+    .option("-c, --connections <count>", "connections that are wanted")
+    .addOption(
+      new Option("--as <role>", "what this host is to be")
+        .choices(["server", "client", "both"])
+        .default("both"),
+    )
+    .option("--processes <count>", "processes that the connections are spread over")
+    .option("--json", "print JSON")
+    .addHelpText("after", ABOUT_EXIT_CODES)
+    .action(async (target: string | undefined, flags: DoctorFlags) => {
+      const question = await doctorQuestion(target, flags);
+      end(runDoctor(question, flags.json === true, terminal));
+    });
+}
+
+function addCapacity(
+  program: Command,
+  args: readonly string[],
+  terminal: Terminal,
+  end: (code: number) => void,
+): void {
+  const command = program
+    .command("capacity")
+    .description("Find the most connections that hold while the objectives hold, and the limit.")
+    .argument("<target...>", "what to connect to")
+    .option("--start <count>", "the first level", "1k")
+    .option("--max <count>", "no level above this", "1m")
+    .addOption(
+      new Option("--search <way>", "double and narrow down, or climb by equal steps")
+        .choices(["exp", "stairs"])
+        .default("exp"),
+    )
+    .option("--step <count>", "stairs: connections per step (default: --start)")
+    .option("--precision <share>", "width of the last bracket", "1%")
+    .option("--ping-rate <rate>", "echoes per second and connection; raw: none unless given", "0.1")
+    .option("--level-hold <time>", "how long every level is held", "3s")
+    .option("--hold <time>", "how long the result is confirmed, at 0.95 of it", "30s")
+    .option("--slo <objectives>", "what must hold", "connect:p(99)<1s,echo:p(99)<250ms,errors<0.1%")
+    .option("--at-least <count>", "fail where the result is less")
+    .option("--no-scram", "go on although the server is in trouble");
+  addCommon(command)
+    .addHelpText("after", ABOUT_TARGETS)
+    .addHelpText("after", CAPACITY_EXAMPLE)
+    .addHelpText("after", ABOUT_EXIT_CODES)
+    .action(async (targets: string[], flags: CapacityFlags, self: Command) => {
+      const isPingGiven = self.getOptionValueSource("pingRate") === "cli";
+      const options = capacityOptions(targets, flags, {
+        argv: args,
+        env: terminal.env,
+        isPingGiven,
+      });
+      const { runCapacity } = await import("../probe/capacity.ts");
+      end(await runProbe((context) => runCapacity(options, context), flags, terminal));
+    });
+}
+
+function addLoad(
+  program: Command,
+  args: readonly string[],
+  terminal: Terminal,
+  end: (code: number) => void,
+): void {
+  const command = program
+    .command("load")
+    .description("Drive a server by a schedule that does not wait for it (an open loop).")
+    .argument("<target...>", "what to connect to")
+    .option("-c, --connections <count>", "connections", "100")
+    .option("-R, --rate <rate>", "operations per second; with --stages, where they begin")
+    .option("-d, --duration <time>", "how long (default: 30s)")
+    .option("--stages <stages>", "rates to go to, linearly: 1m:10k,3m:50k")
+    .addOption(
+      new Option("--arrival <kind>", "gaps between operations")
+        .choices(["constant", "poisson"])
+        .default("constant"),
+    )
+    .addOption(
+      new Option("--traffic <kind>", "echo calls, publishes to subscribers, or nothing")
+        .choices(["echo", "publish", "none"])
+        .default("echo"),
+    )
+    .option("--topics <count>", "publish: topics, to which connections subscribe in turn", "1")
+    .option("--fault <faults>", "slow-reader=1%,churn=50/s,half-open=0.1%")
+    .option(
+      "--threshold <threshold>",
+      "such as 'response:p(99)<50ms over 10s'; repeatable",
+      collect,
+    )
+    .option("--baseline <file>", "the JSON report of an earlier run: worse than that fails");
+  addCommon(command)
+    .addHelpText("after", ABOUT_TARGETS)
+    .addHelpText("after", LOAD_EXAMPLE)
+    .addHelpText("after", ABOUT_EXIT_CODES)
+    .action(async (targets: string[], flags: LoadFlags) => {
+      const options = loadOptions(targets, flags, { argv: args, env: terminal.env });
+      const { runLoad } = await import("../probe/load.ts");
+      end(await runProbe((context) => runLoad(options, context), flags, terminal));
+    });
+}
+
+function addCommon(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--protocol <protocol>", "Holdfast's, or none but length-prefixed payloads")
+        .choices(["holdfast", "raw"])
+        .default("holdfast"),
+    )
+    .option("--connect-rate <rate>", "new connections per second", "5k")
+    .option("--payload <bytes>", "of an echo or event, 16 to 60000", "64")
+    .option("--connect-timeout <time>", "until a connection is ready for use", "5s")
+    .option("--echo-timeout <time>", "until an echo or publish is answered", "5s")
+    .option("--token <text>", "for Hello; or set HOLDFAST_PROBE_TOKEN")
+    .option("--insecure", "do not verify certificates")
+    .option("--server-stats <source>", "URL of /stats, or process id; repeatable", collect)
+    .option("--local-ips <addresses>", "local addresses: a list, CIDR too")
+    .option("--local-ports <first-last>", "local ports")
+    .option("--generators <count>", "generator processes at least", "1")
+    .option("--seed <number>", "the same seed gives the same schedule (default: random)")
+    .option("--json", "print the report as JSON")
+    .option("--csv <file>", "write one row a second")
+    .option("--html <file>", "write the report with charts, as one file");
+}
+
+function collect(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value];
+}

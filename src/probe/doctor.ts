@@ -1,0 +1,183 @@
+// `holdfast-probe doctor`: is this host fit to hold, or to make, so many connections; what is in
+// the way, and which command removes it. A judgement over what host.ts has read: nothing is asked.
+
+import { type Check, type Finding, type Level, type Role, sceneOf } from "./doctor-check.ts";
+import {
+  checkClientFiles,
+  checkFileLimitMax,
+  checkServerFiles,
+  checkSystemFiles,
+} from "./doctor-files.ts";
+import { checkCores, checkMemory } from "./doctor-machine.ts";
+import {
+  checkConntrack,
+  checkSomaxconn,
+  checkSources,
+  checkSynBacklog,
+  checkTcpMemory,
+  checkTimeWait,
+} from "./doctor-network.ts";
+import type { Host } from "./host.ts";
+import { formatCount } from "./quantity.ts";
+import type { Target } from "./target.ts";
+
+export const DOCTOR_SCHEMA = "holdfast-probe.doctor/1";
+
+export interface DoctorQuestion {
+  /** null: as many as this host allows. */
+  readonly connections: number | null;
+  /** What this host is to be; "both": server and probe side by side. */
+  readonly role: Role;
+  readonly target: Target | null;
+  /** Processes that share the connections; null: one server, as many generators as needed. */
+  readonly processes: number | null;
+}
+
+/** What `doctor --json` prints. */
+export interface Diagnosis {
+  readonly schema: typeof DOCTOR_SCHEMA;
+  readonly role: Role;
+  /** As it was written. */
+  readonly target: string | null;
+  /** What was asked for; null: nothing was. */
+  readonly connections: number | null;
+  /** What the lines are about: what was asked for, or else the safe maximum. */
+  readonly judgedConnections: number;
+  readonly lines: readonly Finding[];
+  /** Most connections at which no line fails, with the settings of now. */
+  readonly safeMaximum: number;
+  /** Name of the line that would fail first beyond it; "": none would. */
+  readonly boundBy: string;
+  /** 0, or 99 where a line fails. */
+  readonly exitCode: number;
+}
+
+const CHECKS: readonly Check[] = [
+  checkServerFiles,
+  checkClientFiles,
+  checkFileLimitMax,
+  checkSystemFiles,
+  checkSomaxconn,
+  checkSynBacklog,
+  checkSources,
+  checkTimeWait,
+  checkConntrack,
+  checkTcpMemory,
+  checkMemory,
+  checkCores,
+];
+
+/** More is not asked for: where nothing bounds them, this is the safe maximum. */
+const CONNECTIONS_MAX = 100_000_000;
+const EXIT_CODE_FAILED = 99;
+
+export function examine(host: Host, question: DoctorQuestion): Diagnosis {
+  const { connections, role, target, processes } = question;
+  const scene = sceneOf(host, role, target, processes);
+  const findings = (count: number): readonly Finding[] =>
+    CHECKS.map((check) => check(scene, count)).filter((finding) => finding !== null);
+  const firstFailure = (count: number): Finding | undefined => findings(count).find(hasFailed);
+  const safeMaximum = mostWithout((count) => firstFailure(count) !== undefined);
+  const bound = safeMaximum < CONNECTIONS_MAX ? firstFailure(safeMaximum + 1) : undefined;
+  const judgedConnections = connections ?? safeMaximum;
+  const lines = findings(judgedConnections);
+  return {
+    schema: DOCTOR_SCHEMA,
+    role,
+    target: target?.text ?? null,
+    connections,
+    judgedConnections,
+    lines,
+    safeMaximum,
+    boundBy: bound?.name ?? "",
+    exitCode: lines.some(hasFailed) ? EXIT_CODE_FAILED : 0,
+  };
+}
+
+function hasFailed({ level }: Finding): boolean {
+  return level === "fail";
+}
+
+/** The most at which it does not fail; whatever fails goes on failing beyond. */
+function mostWithout(fails: (count: number) => boolean): number {
+  let low = 0;
+  let high = CONNECTIONS_MAX;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (fails(middle)) high = middle - 1;
+    else low = middle;
+  }
+  return low;
+}
+
+const MARKS: Readonly<Record<Level, string>> = { ok: "ok", warn: "WARN", fail: "FAIL" };
+/** ANSI: green, yellow, red. The words say it as well. */
+const COLOURS: Readonly<Record<Level, number>> = { ok: 32, warn: 33, fail: 31 };
+const ROLES: Readonly<Record<Role, string>> = {
+  server: "as server",
+  client: "as client",
+  both: "as server and client",
+};
+const INDENT = " ".repeat(6);
+const WIDTH_MIN = 60;
+
+/** For people. Commands stand alone on their lines and are never wrapped, so that they can be copied. */
+export function diagnosisText(diagnosis: Diagnosis, width: number, colour: boolean): string {
+  const { lines } = diagnosis;
+  const nameWidth = Math.max(0, ...lines.map(({ name }) => name.length));
+  const foundWidth = Math.max(0, ...lines.map(({ found }) => found.length));
+  const out: string[] = [...titleLines(diagnosis), ""];
+  for (const line of lines) {
+    const mark = paint(MARKS[line.level].padEnd(4), COLOURS[line.level], colour);
+    const needed = line.needed === "-" ? "" : `needed ${line.needed}`;
+    const head = `${line.name.padEnd(nameWidth)}  ${line.found.padEnd(foundWidth)}  ${needed}`;
+    out.push(`${mark}  ${head}`.trimEnd());
+    for (const row of wrap(line.text, Math.max(width, WIDTH_MIN) - INDENT.length)) {
+      out.push(INDENT + row);
+    }
+    for (const command of line.mend === "" ? [] : line.mend.split("\n")) {
+      out.push(`${INDENT}  ${paint(command, 1, colour)}`);
+    }
+  }
+  out.push("", ...resultLines(diagnosis));
+  return `${out.join("\n")}\n`;
+}
+
+function titleLines({ judgedConnections, connections, role, target }: Diagnosis): string[] {
+  const what = connections === null ? "the safe maximum of " : "";
+  const where = target === null ? "" : ` (${target})`;
+  return [`doctor: ${what}${formatCount(judgedConnections)} connections, ${ROLES[role]}${where}`];
+}
+
+function resultLines({ lines, safeMaximum, boundBy }: Diagnosis): string[] {
+  const fails = lines.filter(hasFailed).length;
+  const warnings = lines.filter(({ level }) => level === "warn").length;
+  const bound = boundBy === "" ? "nothing bounds it" : `then: ${boundBy}`;
+  const verdict =
+    fails > 0
+      ? `NOT FIT: ${plural(fails, "failure")}, ${plural(warnings, "warning")}.`
+      : `FIT${warnings > 0 ? `, with ${plural(warnings, "warning")}` : ""}.`;
+  return [`RESULT ${verdict} Safe maximum as it is now: ${formatCount(safeMaximum)} (${bound}).`];
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function paint(text: string, code: number, colour: boolean): string {
+  return colour ? `\u001b[${code}m${text}\u001b[0m` : text;
+}
+
+function wrap(text: string, width: number): readonly string[] {
+  const rows: string[] = [];
+  let row = "";
+  for (const word of text.split(" ")) {
+    if (row !== "" && row.length + 1 + word.length > width) {
+      rows.push(row);
+      row = word;
+    } else {
+      row = row === "" ? word : `${row} ${word}`;
+    }
+  }
+  return [...rows, row];
+}

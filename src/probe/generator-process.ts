@@ -1,0 +1,93 @@
+// The program of a generator process: the controller forks it and speaks to it over node's channel.
+// It ends with the controller, however that ends.
+
+import { statSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { performance } from "node:perf_hooks";
+import { machineClock } from "../base/clock.ts";
+import { Generator, type GeneratorHealth } from "./generator.ts";
+import type { FromGenerator, GeneratorSetup, ToGenerator } from "./generator-messages.ts";
+
+/** After `stop`, sockets have this long to send what they still hold. */
+const LINGER_MS = 1_000;
+
+const clock = machineClock();
+let generator: Generator | null = null;
+let loopBefore = performance.eventLoopUtilization();
+let cpuBefore = process.cpuUsage();
+
+function tell(message: FromGenerator): void {
+  if (process.connected) process.send!(message);
+}
+
+function health(): GeneratorHealth {
+  const loop = performance.eventLoopUtilization();
+  const cpu = process.cpuUsage();
+  const { utilization } = performance.eventLoopUtilization(loop, loopBefore);
+  const cpuMicros = cpu.user - cpuBefore.user + (cpu.system - cpuBefore.system);
+  loopBefore = loop;
+  cpuBefore = cpu;
+  return {
+    loopUtilisation: utilization,
+    cpuMs: cpuMicros / 1_000,
+    rssBytes: process.memoryUsage.rss(),
+    fds: statSync("/proc/self/fd", { throwIfNoEntry: false })?.size ?? null,
+  };
+}
+
+function fileLimit(): number | null {
+  try {
+    const limits = readFileSync("/proc/self/limits", "utf8");
+    return Number(/^Max open files\s+(\d+)\s/m.exec(limits)?.[1] ?? Number.NaN) || null;
+  } catch {
+    return null;
+  }
+}
+
+function setUp(setup: GeneratorSetup): void {
+  generator = new Generator(setup, clock, health, (report) => tell({ type: "report", report }));
+  tell({ type: "ready", pid: process.pid, fileLimit: fileLimit() });
+}
+
+function onMessage(message: ToGenerator): void {
+  if (message.type === "setup") {
+    setUp(message.setup);
+    return;
+  }
+  if (generator === null) return;
+  switch (message.type) {
+    case "stage":
+      generator.beginStage(message.stage);
+      break;
+    case "arrivals":
+      generator.addArrivals(message.plan);
+      break;
+    case "halt":
+      generator.halt(message.kind);
+      break;
+    case "shrink":
+      generator.shrink(message.to, message.perSecond);
+      break;
+    case "settle":
+      generator.settle(message.published);
+      break;
+    case "stop":
+      generator.stop();
+      generator = null;
+      process.disconnect();
+      clock.after(LINGER_MS, () => process.exit(0));
+      break;
+  }
+}
+
+// A terminal's Ctrl-C reaches the whole group; the controller says when to end.
+process.on("SIGINT", () => {});
+process.on("SIGTERM", () => {});
+process.on("disconnect", () => {
+  if (generator !== null) process.exit(1);
+});
+process.on("message", onMessage);
+process.on("uncaughtException", (error) => {
+  tell({ type: "failed", message: error.stack ?? String(error) });
+  clock.after(100, () => process.exit(1));
+});

@@ -1,0 +1,569 @@
+// The load of one process: opens connections by its share of the schedules, holds them, sends what
+// is due over them, and counts. One timer drives all of it; a report goes to the controller four
+// times a second.
+
+import type { Bytes } from "../base/buffer-pool.ts";
+import type { Clock, Scheduled } from "../base/clock.ts";
+import { Prng } from "../base/prng.ts";
+import { Arrivals } from "./arrivals.ts";
+import { Dialogue, type DialogueEvents } from "./dialogue.ts";
+import type { FailureCode } from "./failure.ts";
+import type {
+  ArrivalPlan,
+  GeneratorReport,
+  GeneratorSetup,
+  ScheduledKind,
+} from "./generator-messages.ts";
+import { GeneratorTally } from "./generator-tally.ts";
+import { InFlight, wireId } from "./in-flight.ts";
+import {
+  type ConnectionOwner,
+  onSocketRead,
+  ProbeConnection,
+  STATE,
+  type State,
+} from "./probe-connection.ts";
+import { OPERATION_KINDS, type OperationKind } from "./report.ts";
+import { SourceAddresses } from "./source-addresses.ts";
+import type { Target } from "./target.ts";
+
+const RECEIVE_BYTES = 65_536;
+export const REPORT_MS = 250;
+/** The probe's own ticks: ten a second, each on its place of an absolute grid. */
+const TICK_MS = 100;
+/** What net may hold back for one connection before nothing more is sent over it. */
+const QUEUE_BYTES_MAX = 262_144;
+/** Pairs of local address and port that are tried for one attempt. */
+const PAIRS_MAX = 64;
+/** Composed for one connection before it is written. */
+const WRITE_BYTES_MAX = 32_768;
+/** No event of a publisher has come, and how many went before is not known. */
+const UNSEEN = -1;
+
+/** What the process uses; asked once per report. */
+export interface GeneratorHealth {
+  readonly loopUtilisation: number;
+  readonly cpuMs: number;
+  readonly rssBytes: number;
+  readonly fds: number | null;
+}
+
+export class Generator implements ConnectionOwner, DialogueEvents {
+  readonly targets: readonly Target[];
+  readonly subprotocol: string;
+  readonly isInsecure: boolean;
+  readonly onread: ConnectionOwner["onread"] = {
+    buffer: Buffer.allocUnsafeSlow(RECEIVE_BYTES),
+    callback: onSocketRead,
+  };
+  readonly #setup: GeneratorSetup;
+  readonly #clock: Clock;
+  readonly #report: (report: GeneratorReport) => void;
+  readonly #health: () => GeneratorHealth;
+  readonly #dialogue: Dialogue;
+  readonly #arrivals: Arrivals;
+  readonly #tally: GeneratorTally = new GeneratorTally();
+  readonly #prng: Prng;
+  readonly #sources: SourceAddresses | null;
+  readonly #attempts: InFlight<ProbeConnection> = new InFlight();
+  readonly #operations: InFlight<ProbeConnection> = new InFlight();
+  /** Held, and fit to carry operations. */
+  readonly #held: ProbeConnection[] = [];
+  /** Held, and made to misbehave. */
+  readonly #faulty: Set<ProbeConnection> = new Set();
+  readonly #startedMs: number;
+  /** By topic: how many are subscribed; what was published last; who publishes. */
+  readonly #subscribed: number[];
+  readonly #published: number[];
+  readonly #publishers: (ProbeConnection | null)[];
+  #nextTarget: number;
+  #nextHeld: number = 0;
+  #nextTopic: number = 0;
+  /** The connection that operations are being composed for, and how many more it carries. */
+  #carrier: ProbeConnection | null = null;
+  #carries: number = 0;
+  /** Echoes that one connection carries in this turn: more than one where more are due. */
+  #perCarrier: number = 1;
+  #stage: number = -1;
+  #shrinkTo: number = Infinity;
+  #shrinkPerSecond: number = 0;
+  #shrinkAtMs: number = 0;
+  #nextTickMs: number;
+  #nextReportMs: number;
+  #reportedMs: number;
+  #timer: Scheduled | null = null;
+  #connectedAtMs: number = 0;
+  readonly #backlog: Record<OperationKind, number> = { connect: 0, echo: 0, publish: 0 };
+  readonly #startArrival: (kind: ScheduledKind, intendedMs: number) => void;
+
+  constructor(
+    setup: GeneratorSetup,
+    clock: Clock,
+    health: () => GeneratorHealth,
+    report: (report: GeneratorReport) => void,
+  ) {
+    this.#setup = setup;
+    this.#clock = clock;
+    this.#health = health;
+    this.#report = report;
+    this.targets = setup.targets;
+    this.isInsecure = setup.isInsecure;
+    this.#dialogue = new Dialogue(setup, this);
+    this.subprotocol = this.#dialogue.subprotocol;
+    this.#arrivals = new Arrivals(setup.seed);
+    this.#prng = new Prng(setup.seed + setup.index);
+    this.#sources =
+      setup.sources === null ? null : new SourceAddresses(setup.sources, setup.targets.length);
+    this.#subscribed = new Array<number>(setup.topics).fill(0);
+    this.#published = new Array<number>(setup.topics).fill(0);
+    this.#publishers = new Array<ProbeConnection | null>(setup.topics).fill(null);
+    this.#nextTarget = setup.index % setup.targets.length;
+    const now = clock.now();
+    this.#startedMs = now;
+    this.#nextTickMs = now + TICK_MS;
+    this.#nextReportMs = now + REPORT_MS;
+    this.#reportedMs = now;
+    this.#startArrival = (kind, intendedMs) => this.#start(kind, intendedMs);
+    this.#sleep(now);
+  }
+
+  /** Ends the stage with a report; everything after counts for this one. */
+  beginStage(stage: number): void {
+    this.#sendReport(this.#clock.now(), true);
+    this.#stage = stage;
+  }
+
+  addArrivals(plan: ArrivalPlan): void {
+    this.#arrivals.add(plan);
+    this.#wake();
+  }
+
+  /**
+   * Starts what is due, as much as one turn may, and no more. What is left then stays scheduled, and
+   * is missing from what was started.
+   */
+  halt(kind: ScheduledKind): void {
+    this.#arrivals.run(this.#clock.now(), this.#startArrival);
+    this.#dismissCarrier();
+    const counts = this.#tally.counts[kind === "churn" ? "connect" : kind];
+    counts.scheduled += this.#arrivals.backlog(kind, this.#clock.now());
+    this.#arrivals.halt(kind);
+  }
+
+  shrink(to: number, perSecond: number): void {
+    this.#shrinkTo = to;
+    this.#shrinkPerSecond = perSecond;
+    this.#shrinkAtMs = this.#clock.now();
+  }
+
+  /** Events up to these numbers were published; those that did not come were missed. */
+  settle(published: readonly (readonly number[])[]): void {
+    for (const connection of this.#held) {
+      const lastSeen = connection.lastSeen;
+      if (lastSeen === null) continue;
+      for (const [publisher, byTopic] of published.entries()) {
+        const last = byTopic[connection.topic] ?? 0;
+        const seen = lastSeen[publisher]!;
+        if (last > seen) this.#tally.deliveries.missed += last - seen;
+        lastSeen[publisher] = Math.max(last, seen);
+      }
+    }
+  }
+
+  /** Closes every connection, and reports a last time. */
+  stop(): void {
+    this.#timer?.cancel();
+    for (const kind of ["connect", "echo", "publish", "churn"] as const) this.#arrivals.halt(kind);
+    for (;;) {
+      const attempt = this.#attempts.oldest(Infinity);
+      if (attempt === 0) break;
+      const connection = this.#attempts.ownerOf(attempt)!;
+      this.#attempts.remove(attempt);
+      connection.close();
+    }
+    for (const connection of [...this.#held, ...this.#faulty]) this.#retire(connection);
+    this.#sendReport(this.#clock.now(), true);
+  }
+
+  // What is due.
+
+  #wake(): void {
+    this.#timer?.cancel();
+    this.#timer = this.#clock.afterPoll(() => this.#turn());
+  }
+
+  #sleep(now: number): void {
+    const next = Math.min(this.#arrivals.nextMs, this.#nextTickMs);
+    this.#timer =
+      next <= now
+        ? this.#clock.afterPoll(() => this.#turn())
+        : this.#clock.after(Math.max(1, next - now), () => this.#turn());
+  }
+
+  #turn(): void {
+    const now = this.#clock.now();
+    const due = this.#arrivals.backlog("echo", now);
+    this.#perCarrier = Math.ceil(due / Math.max(1, this.#held.length));
+    this.#arrivals.run(now, this.#startArrival);
+    this.#dismissCarrier();
+    while (this.#nextTickMs <= now) {
+      this.#tally.histogram("lateness").recordMs(now - this.#nextTickMs);
+      this.#nextTickMs += TICK_MS;
+    }
+    this.#expire(now);
+    this.#shrinkSome(now);
+    if (now >= this.#nextReportMs) {
+      this.#sendReport(now, false);
+      this.#nextReportMs += Math.ceil((now - this.#nextReportMs + 1) / REPORT_MS) * REPORT_MS;
+    }
+    this.#sleep(this.#clock.now());
+  }
+
+  #start(kind: ScheduledKind, intendedMs: number): void {
+    if (kind === "connect") this.#connect(intendedMs);
+    else if (kind === "churn") this.#churn(intendedMs);
+    else this.#operate(kind, intendedMs);
+  }
+
+  /** Overdue attempts and operations: both lists are in the order of their start. */
+  #expire(now: number): void {
+    const { connectTimeoutMs, operationTimeoutMs } = this.#setup;
+    for (;;) {
+      const attempt = this.#attempts.oldest(now - connectTimeoutMs);
+      if (attempt === 0) break;
+      this.#attempts.ownerOf(attempt)!.timeOut();
+    }
+    for (;;) {
+      const operation = this.#operations.oldest(now - operationTimeoutMs);
+      if (operation === 0) break;
+      const connection = this.#operations.ownerOf(operation)!;
+      this.#operations.remove(operation);
+      // Those of a connection that has ended were counted when it did.
+      if (connection.state === STATE.CLOSED) continue;
+      connection.waiting--;
+      this.#operationFailed(`${this.#operationKind}.timeout`);
+    }
+  }
+
+  // Connections.
+
+  #connect(intendedMs: number): void {
+    this.#dismissCarrier();
+    const now = this.#clock.now();
+    const connection = new ProbeConnection(this, this.#nextTarget);
+    this.#nextTarget = (this.#nextTarget + 1) % this.targets.length;
+    if (this.#setup.traffic === "publish") {
+      connection.topic = this.#nextTopic;
+      this.#nextTopic = (this.#nextTopic + 1) % this.#setup.topics;
+    }
+    this.#tally.counts.connect.started++;
+    this.#tally.histogram("connectLateness").recordMs(now - intendedMs);
+    connection.attempt = this.#attempts.add(connection, intendedMs, now);
+    this.#open(connection);
+  }
+
+  #open(connection: ProbeConnection): void {
+    const sources = this.#sources;
+    if (sources === null) {
+      connection.open("", 0);
+      return;
+    }
+    const pair = sources.take(connection.target);
+    if (pair === -1) {
+      this.onGone(connection, STATE.CONNECTING, "connect.local_exhausted");
+      return;
+    }
+    connection.pair = pair;
+    connection.open(sources.addressOf(pair), sources.portOf(pair));
+  }
+
+  onAddressTaken(connection: ProbeConnection): boolean {
+    if (this.#sources === null || connection.pair === -1) return false;
+    this.#sources.skip(connection.target, connection.pair);
+    connection.pair = -1;
+    // Nothing waits for an answer yet: until then it counts the pairs.
+    if (++connection.waiting > PAIRS_MAX) return false;
+    this.#open(connection);
+    return true;
+  }
+
+  onSecure(connection: ProbeConnection): void {
+    this.#dialogue.requestUpgrade(connection);
+  }
+
+  onTransport(connection: ProbeConnection): void {
+    this.#dialogue.begin(connection);
+  }
+
+  onStream(connection: ProbeConnection, bytes: Bytes, start: number, end: number): number {
+    return this.#dialogue.read(connection, bytes, start, end);
+  }
+
+  onPing(connection: ProbeConnection, bytes: Bytes, start: number, end: number): void {
+    if (!connection.isSilent) this.#dialogue.pong(connection, bytes, start, end);
+  }
+
+  onReady(connection: ProbeConnection): void {
+    const now = this.#clock.now();
+    const { attempt } = connection;
+    const { counts } = this.#tally;
+    connection.move(STATE.HELD);
+    connection.waiting = 0;
+    connection.heldAtMs = Math.round(now - this.#startedMs);
+    counts.connect.succeeded++;
+    this.#connectedAtMs = now;
+    this.#tally.histogram("connect").recordMs(now - this.#attempts.intendedMs(attempt));
+    this.#tally.histogram("connectService").recordMs(now - this.#attempts.startedMs(attempt));
+    this.#attempts.remove(attempt);
+    connection.attempt = 0;
+    if (connection.topic !== -1) this.#subscribed[connection.topic]!++;
+    this.#enlist(connection);
+  }
+
+  #enlist(connection: ProbeConnection): void {
+    const { slowReader, halfOpen } = this.#setup.faults;
+    const draw = slowReader + halfOpen === 0 ? 1 : this.#prng.float();
+    if (draw < slowReader + halfOpen) {
+      connection.isFaulty = true;
+      connection.isSilent = draw >= slowReader;
+      if (!connection.isSilent) connection.stopReading();
+      this.#faulty.add(connection);
+    } else {
+      connection.index = this.#held.length;
+      this.#held.push(connection);
+      if (connection.topic !== -1) connection.lastSeen = this.#nothingSeen();
+    }
+  }
+
+  onGone(connection: ProbeConnection, from: State, failure: FailureCode): void {
+    const { attempt } = connection;
+    connection.state = STATE.CLOSED;
+    this.#giveBack(connection);
+    if (from !== STATE.HELD) {
+      if (attempt !== 0) this.#attempts.remove(attempt);
+      connection.attempt = 0;
+      this.#tally.counts.connect.failed++;
+      this.#tally.failed(failure);
+      return;
+    }
+    // A misbehaving one is expected to be closed; whether it was is told apart.
+    if (connection.isFaulty) return;
+    const ageMs = this.#clock.now() - this.#startedMs - connection.heldAtMs;
+    this.#tally.died(failure, ageMs);
+    if (connection.waiting > 0) {
+      this.#operationFailed(`${this.#operationKind}.lost`, connection.waiting);
+    }
+  }
+
+  /** Closes it ourselves. */
+  #retire(connection: ProbeConnection): void {
+    if (!connection.isSilent) this.#dialogue.sayGoodbye(connection);
+    connection.close();
+    this.#giveBack(connection);
+  }
+
+  #giveBack(connection: ProbeConnection): void {
+    if (connection.pair !== -1) this.#sources!.release(connection.target, connection.pair);
+    connection.pair = -1;
+    if (this.#carrier === connection) {
+      this.#dialogue.discard();
+      this.#carrier = null;
+    }
+    if (connection.topic !== -1 && connection.heldAtMs >= 0) {
+      this.#subscribed[connection.topic]!--;
+      if (this.#publishers[connection.topic] === connection) {
+        this.#publishers[connection.topic] = null;
+      }
+    }
+    if (connection.isFaulty) this.#faulty.delete(connection);
+    if (connection.index === -1) return;
+    const last = this.#held.pop()!;
+    if (last !== connection) {
+      this.#held[connection.index] = last;
+      last.index = connection.index;
+    }
+    connection.index = -1;
+  }
+
+  #churn(intendedMs: number): void {
+    this.#dismissCarrier();
+    if (this.#held.length > 0) this.#retire(this.#held[this.#prng.int(0, this.#held.length - 1)]!);
+    this.#connect(intendedMs);
+  }
+
+  get #isOpening(): boolean {
+    return this.#attempts.count > 0 || this.#arrivals.toCome("connect") > 0;
+  }
+
+  get #count(): number {
+    return this.#held.length + this.#faulty.size;
+  }
+
+  #shrinkSome(now: number): void {
+    if (this.#shrinkTo === Infinity) return;
+    const budget = Math.floor(((now - this.#shrinkAtMs) / 1_000) * this.#shrinkPerSecond);
+    if (budget === 0 && this.#count > this.#shrinkTo) return;
+    this.#shrinkAtMs = now;
+    for (let left = budget; left > 0 && this.#count > this.#shrinkTo; left--) {
+      const youngest = this.#held.at(-1) ?? [...this.#faulty].at(-1)!;
+      this.#retire(youngest);
+    }
+    if (this.#count <= this.#shrinkTo) this.#shrinkTo = Infinity;
+  }
+
+  // Operations.
+
+  get #operationKind(): "echo" | "publish" {
+    return this.#setup.traffic === "publish" ? "publish" : "echo";
+  }
+
+  #operationFailed(failure: FailureCode, count: number = 1): void {
+    this.#tally.counts[this.#operationKind].failed += count;
+    this.#tally.failed(failure, count);
+  }
+
+  #operate(kind: "echo" | "publish", intendedMs: number): void {
+    // While the first connections are being opened, nothing is due over them yet.
+    if (this.#held.length === 0 && this.#isOpening) return;
+    const now = this.#clock.now();
+    this.#tally.counts[kind].started++;
+    this.#tally.histogram("lateness").recordMs(now - intendedMs);
+    const topic = kind === "publish" ? this.#nextPublish() : -1;
+    const connection = kind === "publish" ? this.#publisherOf(topic) : this.#nextCarrier();
+    if (connection === null) {
+      this.#operationFailed(`${kind}.unconnected`);
+      return;
+    }
+    if (connection.queuedBytes > QUEUE_BYTES_MAX) {
+      this.#operationFailed(`${kind}.blocked`);
+      return;
+    }
+    if (connection !== this.#carrier) this.#dismissCarrier();
+    this.#carrier = connection;
+    const id = wireId(this.#operations.add(connection, intendedMs, now));
+    connection.waiting++;
+    if (kind === "publish") {
+      const sequence = ++this.#published[topic]!;
+      this.#dialogue.publish(topic, id, sequence, intendedMs);
+    } else {
+      this.#dialogue.echo(id);
+    }
+    if (this.#dialogue.composedBytes > WRITE_BYTES_MAX) this.#dialogue.flush(connection);
+  }
+
+  #nextCarrier(): ProbeConnection | null {
+    if (this.#carrier !== null && this.#carries > 0) {
+      this.#carries--;
+      return this.#carrier;
+    }
+    if (this.#held.length === 0) return null;
+    this.#nextHeld = (this.#nextHeld + 1) % this.#held.length;
+    this.#carries = this.#perCarrier - 1;
+    return this.#held[this.#nextHeld]!;
+  }
+
+  /** Sends what was composed. Must come before anything else is written. */
+  #dismissCarrier(): void {
+    if (this.#carrier === null) return;
+    this.#dialogue.flush(this.#carrier);
+    this.#carrier = null;
+  }
+
+  onAnswer(connection: ProbeConnection, id: number, failure: FailureCode | null): void {
+    const operation = this.#operations.fromWireId(id);
+    // An answer to what was given up, or to nothing: an echo of ours came to another connection.
+    if (this.#operations.ownerOf(operation) !== connection) return;
+    connection.waiting--;
+    this.#operations.remove(operation);
+    if (failure !== null) {
+      this.#operationFailed(failure);
+      return;
+    }
+    const now = this.#clock.now();
+    this.#tally.counts[this.#operationKind].succeeded++;
+    this.#tally.histogram("service").recordMs(now - this.#operations.startedMs(operation));
+    this.#tally.histogram("response").recordMs(now - this.#operations.intendedMs(operation));
+  }
+
+  // Topics.
+
+  #nextPublish(): number {
+    const topic = this.#nextTopic;
+    this.#nextTopic = (topic + 1) % this.#setup.topics;
+    return topic;
+  }
+
+  /** One connection publishes to a topic while it lives, so that its events stay in order. */
+  #publisherOf(topic: number): ProbeConnection | null {
+    const publisher = this.#publishers[topic]!;
+    if (publisher !== null) return publisher;
+    const next = this.#held[topic % Math.max(1, this.#held.length)] ?? null;
+    this.#publishers[topic] = next;
+    return next;
+  }
+
+  /** Whoever subscribes while events flow begins with the first that comes. */
+  #nothingSeen(): Float64Array {
+    const isFlowing = this.#arrivals.toCome("publish") > 0;
+    return new Float64Array(this.#setup.generators).fill(isFlowing ? UNSEEN : 0);
+  }
+
+  onEvent(connection: ProbeConnection, publisher: number, sequence: number, atMs: number): void {
+    const { lastSeen } = connection;
+    if (lastSeen === null || publisher >= lastSeen.length) return;
+    const seen = lastSeen[publisher]!;
+    const { deliveries } = this.#tally;
+    if (seen !== UNSEEN && sequence <= seen) {
+      deliveries.duplicates++;
+      return;
+    }
+    deliveries.received++;
+    if (seen !== UNSEEN) deliveries.missed += sequence - seen - 1;
+    lastSeen[publisher] = sequence;
+    this.#tally.histogram("delivery").recordMs(this.#clock.now() - atMs);
+  }
+
+  onGap(_connection: ProbeConnection, missed: number): void {
+    this.#tally.deliveries.announced += missed;
+  }
+
+  // Reports.
+
+  #sendReport(now: number, isLast: boolean): void {
+    const { counts, ...rest } = this.#tally.take();
+    for (const kind of OPERATION_KINDS) {
+      let backlog = this.#arrivals.backlog(kind, now);
+      if (kind === "connect") backlog += this.#arrivals.backlog("churn", now);
+      counts[kind].scheduled += counts[kind].started + backlog - this.#backlog[kind];
+      this.#backlog[kind] = backlog;
+    }
+    const fromMs = this.#reportedMs;
+    this.#reportedMs = now;
+    this.#report({
+      index: this.#setup.index,
+      stage: this.#stage,
+      isLast,
+      fromMs,
+      toMs: now,
+      counts,
+      ...rest,
+      state: {
+        held: this.#count,
+        connecting: this.#attempts.count,
+        connectedAtMs: this.#connectedAtMs,
+        waiting: this.#operations.count,
+        subscribed: [...this.#subscribed],
+        published: [...this.#published],
+        toCome: {
+          connect: this.#arrivals.toCome("connect"),
+          echo: this.#arrivals.toCome("echo"),
+          publish: this.#arrivals.toCome("publish"),
+          churn: this.#arrivals.toCome("churn"),
+        },
+        toClose: this.#shrinkTo === Infinity ? 0 : this.#count - this.#shrinkTo,
+        sourcesFree: this.#sources?.free(0) ?? null,
+        ...this.#health(),
+      },
+    });
+  }
+}

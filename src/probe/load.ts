@@ -1,0 +1,291 @@
+// `load`: an open loop. Connections are opened first; then echoes or publishes arrive by a schedule
+// that does not wait for the server, stage by stage, while thresholds are watched.
+
+import { compareBaseline, readBaseline } from "./baseline.ts";
+import { loadSentence } from "./load-sentence.ts";
+import type { LoadOptions } from "./probe-options.ts";
+import {
+  type BaselineResult,
+  exitCodeOf,
+  type Limit,
+  type Outcome,
+  type Report,
+  type StageReport,
+  type StageVerdict,
+  type ThresholdResult,
+} from "./report.ts";
+import { LEAD_MS, Run, type RunContext, RunEnded, type Stage } from "./run.ts";
+import { assembleReport } from "./run-report.ts";
+import type { Second } from "./run-tally.ts";
+import type { RateSegment } from "./schedule.ts";
+import { formatDuration, formatRate } from "./quantity.ts";
+import { generatorReasons, stageReport } from "./stage-report.ts";
+import { judge, type Sample } from "./threshold.ts";
+
+/** Operations per second that one generator process drives without being late. */
+const OPERATIONS_PER_GENERATOR = 60_000;
+/** Connections that fail before the load begins, as a share of those wanted: more, and it ends. */
+const MISSING_SHARE_MAX = 0.01;
+/** Events that are still under way when publishing ends have come after this. */
+const DELIVERY_MS = 1_000;
+
+export async function runLoad(options: LoadOptions, context: RunContext): Promise<Report> {
+  const before = options.baselineFile === null ? null : readBaseline(options.baselineFile);
+  const peak = Math.max(...options.segments.map((s) => Math.max(s.fromPerSecond, s.toPerSecond)));
+  const generators = Math.max(options.generators, Math.ceil(peak / OPERATIONS_PER_GENERATOR));
+  const title = `load ${options.targets.map(({ text }) => text).join(" ")}`;
+  const { faults, topics, connections } = options;
+  const extra = { faults, topics, title, connectionsMax: connections };
+  const run = await Run.start({ ...options, generators }, extra, context);
+  try {
+    return await new LoadRun(run, options, before).run();
+  } finally {
+    await run.stop();
+  }
+}
+
+class LoadRun {
+  readonly #run: Run;
+  readonly #options: LoadOptions;
+  readonly #before: Report | null;
+  readonly #stages: StageReport[] = [];
+  /** When the schedule begins and ends, by the run's clock; 0 before. */
+  #fromMs: number = 0;
+  #toMs: number = 0;
+  /** A threshold that ends the run has been missed. */
+  #isEnded: boolean = false;
+
+  constructor(run: Run, options: LoadOptions, before: Report | null) {
+    this.#run = run;
+    this.#options = options;
+    this.#before = before;
+  }
+
+  async run(): Promise<Report> {
+    try {
+      const early = await this.#connect();
+      if (early !== null) return this.#report(early);
+      await this.#drive();
+      return this.#report(this.#judgement());
+    } catch (error) {
+      if (!(error instanceof RunEnded)) throw error;
+      const outcome = error.kind === "aborted" ? "aborted" : "generator-bound";
+      return this.#report(outcome, error.message);
+    }
+  }
+
+  /** @returns why there is nothing to load; null: the connections are there. */
+  async #connect(): Promise<Outcome | null> {
+    const { connections, connectPerSecond } = this.#options;
+    const run = this.#run;
+    await run.grow(connections);
+    const name = `connect ${connections.toLocaleString("en-US")}`;
+    const stage = await run.beginStage("connect", name, connections);
+    const startMs = run.context.clock.now() + LEAD_MS;
+    stage.connectPerSecond = connectPerSecond;
+    run.connect(connections, startMs);
+    const counts = stage.tally.counts.connect;
+    await this.#within(stage, () => counts.succeeded + counts.failed >= connections);
+    stage.connectMs = run.connectingMs(startMs);
+    await run.endStage();
+    const isShort = run.held < connections * (1 - MISSING_SHARE_MAX);
+    const report = this.#endStage(stage, isShort ? "wall" : "ok");
+    if (counts.succeeded === 0) return "unreachable";
+    if (report.verdict === "generator-bound") return "generator-bound";
+    return isShort ? "failed" : null;
+  }
+
+  async #drive(): Promise<void> {
+    const { segments, arrival, traffic, faults, connections } = this.#options;
+    const run = this.#run;
+    const startAtMs = run.context.clock.now() + 2 * LEAD_MS;
+    const durationMs = segments.reduce((sum, segment) => sum + segment.durationMs, 0);
+    this.#fromMs = startAtMs - run.startMs;
+    this.#toMs = this.#fromMs + durationMs;
+    if (traffic !== "none") run.schedule({ kind: traffic, arrival, segments, startAtMs });
+    if (faults.churnPerSecond > 0) {
+      const { churnPerSecond: rate } = faults;
+      const churn = [{ durationMs, fromPerSecond: rate, toPerSecond: rate }];
+      run.schedule({ kind: "churn", arrival, segments: churn, startAtMs });
+    }
+    let endMs = startAtMs;
+    for (const [index, segment] of segments.entries()) {
+      // A step has no length of its own.
+      if (segment.durationMs === 0) continue;
+      endMs += segment.durationMs;
+      const stage = await run.beginStage("load", segmentName(segment), connections);
+      stage.connectPerSecond = faults.churnPerSecond;
+      run.phase("loading", segment.durationMs);
+      await this.#within(stage, () => run.context.clock.now() >= endMs || this.#mustEnd());
+      if (index === segments.length - 1 || this.#isEnded) await this.#drain();
+      stage.operateMs = Math.min(segment.durationMs, run.context.clock.now() - stage.startMs);
+      stage.connectMs = stage.operateMs;
+      await run.endStage();
+      this.#endStage(stage, run.held < connections * (1 - MISSING_SHARE_MAX) ? "wall" : "ok");
+      if (this.#isEnded) return;
+    }
+  }
+
+  /** Answers and events that are under way come in; what did not come by then is missed. */
+  async #drain(): Promise<void> {
+    const run = this.#run;
+    run.generators.halt("echo");
+    run.generators.halt("publish");
+    run.generators.halt("churn");
+    const { operationTimeoutMs, traffic } = this.#options;
+    const since = run.context.clock.now();
+    run.phase("draining", operationTimeoutMs);
+    await run.waitFor(
+      () =>
+        run.generators.sum((state) => state.waiting) === 0 ||
+        run.context.clock.now() - since > operationTimeoutMs + 500,
+    );
+    if (traffic !== "publish") return;
+    await run.waitMs(DELIVERY_MS);
+    const published = run.generators.states.map((state) => state?.published ?? []);
+    run.generators.tellAll({ type: "settle", published });
+  }
+
+  /** Waits; what interrupts it ends the stage with what there is. */
+  async #within(stage: Stage, isDone: () => boolean): Promise<void> {
+    try {
+      await this.#run.waitFor(isDone);
+    } catch (error) {
+      if (!(error instanceof RunEnded)) throw error;
+      const now = this.#run.context.clock.now();
+      stage.operateMs = now - stage.startMs;
+      stage.connectMs = stage.operateMs;
+      await this.#run.endStage();
+      this.#endStage(stage, "aborted");
+      throw error;
+    }
+  }
+
+  #endStage(stage: Stage, verdict: StageVerdict): StageReport {
+    const { thresholds } = this.#options;
+    const bound = verdict === "aborted" ? [] : generatorReasons(stage.tally, thresholds);
+    const final = bound.length > 0 ? "generator-bound" : verdict;
+    const missing = stage.intended - this.#run.held;
+    const reasons =
+      final === "wall" ? [`${missing.toLocaleString("en-US")} connections are missing`] : bound;
+    const report = stageReport(this.#run, stage, final, reasons, thresholds);
+    this.#stages.push(report);
+    this.#run.context.view.stage(report);
+    return report;
+  }
+
+  #mustEnd(): boolean {
+    const nowMs = this.#run.context.clock.now() - this.#run.startMs;
+    const isDue = this.#options.thresholds.filter(
+      ({ abort, afterMs }) => abort && nowMs - this.#fromMs >= Math.max(1_000, afterMs),
+    );
+    if (isDue.length === 0) return false;
+    const samples = this.#samples(this.#fromMs, nowMs);
+    this.#isEnded = isDue.some((threshold) => {
+      const { passed, actual } = judge(threshold, samples, this.#fromMs, nowMs);
+      return !passed && actual !== null;
+    });
+    if (this.#isEnded) this.#toMs = nowMs;
+    return this.#isEnded;
+  }
+
+  /** The seconds of the load, without those of stages that count neither way. */
+  #samples(fromMs: number, toMs: number): Sample[] {
+    const bound = this.#stages
+      .filter(({ verdict }) => verdict === "generator-bound")
+      .map(({ index }) => index);
+    const samples: Sample[] = [];
+    for (const [index, second] of this.#run.seconds.seconds.entries()) {
+      const atMs = index * 1_000;
+      // The second in which it ends, and the answers that came after, belong to it.
+      if (atMs + 1_000 <= fromMs || (atMs >= toMs && this.#toMs === toMs && second.stage < 0))
+        continue;
+      if (bound.includes(second.stage)) continue;
+      samples.push(secondSample(atMs, second));
+    }
+    return samples;
+  }
+
+  #thresholds(): ThresholdResult[] {
+    const samples = this.#samples(this.#fromMs, this.#toMs);
+    return this.#options.thresholds.map((threshold) =>
+      judge(threshold, samples, this.#fromMs, this.#toMs),
+    );
+  }
+
+  #judgement(): Outcome {
+    const loads = this.#stages.filter(({ kind }) => kind === "load");
+    const bound = loads.filter(({ verdict }) => verdict === "generator-bound");
+    if (bound.length === loads.length) return "generator-bound";
+    const isMissed = this.#thresholds().some(({ passed }) => !passed);
+    if (isMissed || loads.some(({ verdict }) => verdict === "wall")) return "failed";
+    return bound.length > 0 ? "generator-bound" : "passed";
+  }
+
+  #report(judged: Outcome, why: string = ""): Report {
+    const thresholds = this.#toMs === 0 ? [] : this.#thresholds();
+    const draft = (outcome: Outcome, baseline: BaselineResult | null): Report =>
+      assembleReport(this.#run, {
+        command: "load",
+        outcome,
+        exitCode: exitCodeOf(outcome),
+        sentence: loadSentence({
+          outcome,
+          stages: this.#stages,
+          thresholds,
+          baseline,
+          why,
+          options: this.#options,
+        }),
+        limit: this.#limit(),
+        capacity: null,
+        load: { thresholds, baseline },
+        stages: this.#stages,
+      });
+    const report = draft(judged, null);
+    if (this.#before === null || judged !== "passed") return report;
+    const baseline = compareBaseline(this.#before, report, this.#options.baselineFile!);
+    const isWorse = baseline.rows.some(({ isRegression }) => isRegression);
+    return draft(isWorse ? "regression" : judged, baseline);
+  }
+
+  #limit(): Limit | null {
+    const bound = this.#stages.find(({ verdict }) => verdict === "generator-bound");
+    if (bound === undefined) return null;
+    return {
+      kind: "generator",
+      party: "prober",
+      confidence: "certain",
+      text: bound.reasons[0] ?? "the probe itself",
+      evidence: bound.reasons,
+      advice: "ask for less, use fewer connections, or --generators with a free core for each",
+    };
+  }
+}
+
+function secondSample(atMs: number, second: Second): Sample {
+  const { counts, deliveries, deaths } = second;
+  const { connect, echo, publish } = counts;
+  let held = 0;
+  for (const count of second.held.values()) held += count;
+  const latencies: Sample["latencies"] = {};
+  for (const [name, parts] of second.latencies) latencies[name] = parts;
+  return {
+    fromMs: atMs,
+    toMs: atMs + 1_000,
+    latencies,
+    errors: {
+      bad: connect.failed + echo.failed + publish.failed + deaths,
+      all: connect.started + echo.started + publish.started + deaths,
+    },
+    loss: { bad: deliveries.missed, all: deliveries.received + deliveries.missed },
+    operations: echo.succeeded + publish.succeeded,
+    held,
+  };
+}
+
+/** Such as `1m to 10k/s`, or `30s at 5k/s`. */
+function segmentName({ durationMs, fromPerSecond, toPerSecond }: RateSegment): string {
+  const way = fromPerSecond === toPerSecond ? "at" : "to";
+  return `${formatDuration(durationMs)} ${way} ${formatRate(toPerSecond)}`;
+}

@@ -1,0 +1,71 @@
+// What a report says as a whole, for those who show it: the stage that stands for the result, how
+// the generator did, and whether it was the limit.
+
+import type { FailureCount, GeneratorFigures, Report, StageReport } from "./report.ts";
+
+/** The stage that the headline figures come from: the last that held; else the last that counts. */
+export function mainStage(report: Pick<Report, "stages">): StageReport | null {
+  const stages = report.stages.filter(({ kind }) => kind !== "connect");
+  return (
+    stages.findLast(({ verdict, kind }) => verdict === "ok" && kind === "confirm") ??
+    stages.findLast(({ verdict }) => verdict === "ok") ??
+    stages.findLast(({ verdict }) => verdict !== "generator-bound") ??
+    report.stages.at(-1) ??
+    null
+  );
+}
+
+/** Failed attempts and operations, and connections that ended without our doing. */
+export function errorCount({ failures, deaths }: Pick<Report, "failures" | "deaths">): number {
+  let total = 0;
+  for (const { count } of failures) total += count;
+  for (const { count } of deaths) total += count;
+  return total;
+}
+
+export interface GeneratorSummary extends GeneratorFigures {
+  /** `not the limit`, or in how many stages it was. */
+  readonly verdict: string;
+  readonly isLimit: boolean;
+}
+
+/** The worst of the stages that count; null where there are no stages. */
+export function generatorSummary(
+  report: Pick<Report, "stages" | "outcome" | "limit">,
+): GeneratorSummary | null {
+  const { stages } = report;
+  const bound = stages.filter(({ verdict }) => verdict === "generator-bound");
+  const counted = stages.filter(({ verdict }) => verdict !== "generator-bound");
+  const all = (counted.length > 0 ? counted : stages).map(({ generator }) => generator);
+  const last = all.at(-1);
+  if (last === undefined) return null;
+  const most = (figure: (one: GeneratorFigures) => number): number => Math.max(...all.map(figure));
+  const late = all.reduce((worst, one) => (lateShare(one) > lateShare(worst) ? one : worst));
+  const isLimit = report.outcome === "generator-bound" || report.limit?.party === "prober";
+  const stageText = `${bound.length} of ${stages.length} stages`;
+  return {
+    ...last,
+    processes: most((one) => one.processes),
+    loopUtilisation: most((one) => one.loopUtilisation),
+    latenessP99Ms: late.latenessP99Ms,
+    latenessLimitMs: late.latenessLimitMs,
+    startedShare: -most((one) => -one.startedShare),
+    cpuCores: most((one) => one.cpuCores),
+    rssBytes: most((one) => one.rssBytes),
+    isLimit,
+    verdict: isLimit
+      ? "THE LIMIT"
+      : bound.length > 0
+        ? `the limit in ${stageText}, which count neither way`
+        : "not the limit",
+  };
+}
+
+function lateShare({ latenessP99Ms, latenessLimitMs }: GeneratorFigures): number {
+  return latenessLimitMs > 0 ? latenessP99Ms / latenessLimitMs : 0;
+}
+
+/** Of {@link errorCount}, how many were the probe's own. */
+export function ownErrors(failures: readonly FailureCount[]): number {
+  return failures.reduce((sum, { party, count }) => sum + (party === "prober" ? count : 0), 0);
+}

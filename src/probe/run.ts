@@ -1,0 +1,573 @@
+// One run of the probe: its generator processes, the watch on the server, and all that they
+// report, by stage and by second. `capacity` and `load` decide what happens in it.
+
+import { randomInt } from "node:crypto";
+import type { Clock } from "../base/clock.ts";
+import { packageVersion } from "../observe/package-version.ts";
+import type { ArrivalPlan, Faults, GeneratorReport, GeneratorSetup } from "./generator-messages.ts";
+import { Generators } from "./generators.ts";
+import { type Host, readHost, readListenDrops, sysctls } from "./host.ts";
+import type { Progress } from "./live-view.ts";
+import type { ProbeOptions } from "./probe-options.ts";
+import type { Environment, StageReport } from "./report.ts";
+import { SecondTally, Tally } from "./run-tally.ts";
+import type { Vitals } from "./scram.ts";
+import { type ServerSample, ServerWatch } from "./server-watch.ts";
+import { planSources, type SourceRange, sourceTuples } from "./source-addresses.ts";
+import { readSourceFacts, type SourceFacts } from "./source-facts.ts";
+import { isLoopback, resolveTargets, type Target } from "./target.ts";
+import { VitalSigns } from "./vitals.ts";
+
+/** Where a run shows what it does. */
+export interface RunView {
+  progress(progress: Progress): void;
+  stage(stage: StageReport): void;
+  note(text: string): void;
+}
+
+export interface RunContext {
+  readonly clock: Clock;
+  readonly view: RunView;
+  /** Fires when the user wants it to end: what there is, is reported. */
+  readonly signal: AbortSignal;
+}
+
+/** Files of a generator process that are no connections. */
+const FILES_RESERVED = 100;
+/** Connects per second that one generator process does without being late. */
+const CONNECTS_PER_GENERATOR = 8_000;
+const POLL_MS = 50;
+const PROGRESS_MS = 250;
+/** Plans begin so much later than they are sent, so that every process has its own in time. */
+export const LEAD_MS = 50;
+/** A generator that is silent for longer is said to be, and is waited for this long. */
+const SILENT_MS = 2_000;
+const SILENT_MS_MAX = 60_000;
+
+/** Why a run ends before its time. */
+export class RunEnded extends Error {
+  override readonly name: string = "RunEnded";
+  readonly kind: "aborted" | "generator-lost";
+
+  constructor(kind: "aborted" | "generator-lost", message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+/** A stage that is under way. */
+export interface Stage {
+  readonly index: number;
+  readonly kind: string;
+  readonly name: string;
+  readonly intended: number;
+  readonly startMs: number;
+  readonly heldBefore: number;
+  readonly tally: Tally;
+  readonly serverBefore: ServerSample | null;
+  readonly serverSamples: ServerSample[];
+  readonly listenBefore: ReturnType<typeof readListenDrops>;
+  /** The least within the stage. */
+  memoryAvailableBytes: number | null;
+  /** How long connections were opened and operations went on, and how many connects were asked. */
+  connectMs: number;
+  operateMs: number;
+  connectPerSecond: number;
+  phase: string;
+  phaseStartMs: number;
+  phaseOfMs: number | null;
+  endMs: number;
+}
+
+export class Run {
+  readonly options: ProbeOptions;
+  readonly context: RunContext;
+  readonly targets: readonly Target[];
+  readonly generators: Generators;
+  readonly host: Host;
+  readonly startMs: number;
+  readonly startedAt: string;
+  readonly watch: ServerWatch | null;
+  readonly seconds: SecondTally;
+  readonly total: Tally = new Tally();
+  readonly #signs: VitalSigns = new VitalSigns();
+  #memoryAvailableBytes: number | null = null;
+  readonly serverSamples: ServerSample[] = [];
+  /** Whether the server runs on this machine. */
+  readonly isLocal: boolean;
+  #stage: Stage | null = null;
+  #stages: number = 0;
+  #lost: string | null = null;
+  #progressMs: number = 0;
+  #silentNoted: boolean = false;
+  readonly #faults: Faults;
+  readonly #topics: number;
+  readonly #plan: GeneratorPlan;
+  readonly #title: string;
+  /** Resident bytes of the generators before they held anything, by process. */
+  readonly #rssBefore: Map<number, number> = new Map();
+
+  constructor(
+    options: ProbeOptions,
+    extra: { faults: Faults; topics: number; title: string; connectionsMax: number },
+    context: RunContext,
+    targets: readonly Target[],
+    facts: SourceFacts,
+  ) {
+    this.options = options;
+    this.context = context;
+    this.targets = targets;
+    this.#faults = extra.faults;
+    this.#topics = extra.topics;
+    this.#title = extra.title;
+    this.host = readHost();
+    this.isLocal = targets.some((target) => target.address === "" || isLoopback(target));
+    this.startMs = context.clock.now();
+    this.startedAt = new Date(context.clock.wall()).toISOString();
+    this.seconds = new SecondTally(this.startMs);
+    this.#plan = planGenerators(options, extra.connectionsMax, targets, this.host, facts);
+    this.generators = new Generators(context.clock, (index) => this.#setup(index), {
+      onReport: (report) => this.#onReport(report),
+      onLost: (index, why) => {
+        this.#lost ??= `generator process ${index} was lost: ${why}`;
+      },
+    });
+    const { serverSources } = options;
+    this.watch = serverSources.length === 0 ? null : new ServerWatch(serverSources, context.clock);
+  }
+
+  /** Resolves names, forks the first generators, and takes the server's baseline. */
+  static async start(
+    options: ProbeOptions,
+    extra: { faults: Faults; topics: number; title: string; connectionsMax: number },
+    context: RunContext,
+  ): Promise<Run> {
+    const targets = await resolveTargets(options.targets);
+    // Two probes at once should seldom meet: that is no part of the schedule, and is not seeded.
+    const base = randomInt(0, 1 << 16);
+    const facts = await readSourceFacts(targets, readHost(), base);
+    const run = new Run(options, extra, context, targets, facts);
+    try {
+      await run.watch?.start();
+      await run.grow(1);
+    } catch (error) {
+      await run.stop();
+      throw error;
+    }
+    return run;
+  }
+
+  // Generators.
+
+  /** Most connections that the probe's own files and addresses allow. */
+  get connectionsMax(): number {
+    return this.#plan.generatorsMax * this.#plan.connectionsPerGenerator;
+  }
+
+  async grow(connections: number): Promise<void> {
+    const count = generatorsFor(connections, this.options, this.#plan);
+    if (count <= this.generators.count) return;
+    await this.generators.grow(count);
+    this.#check();
+    await this.waitFor(() => this.generators.states.every((state) => state !== null));
+    for (const [index, state] of this.generators.states.entries()) {
+      if (!this.#rssBefore.has(index)) this.#rssBefore.set(index, state!.rssBytes);
+    }
+  }
+
+  get held(): number {
+    return this.generators.sum((state) => state.held);
+  }
+
+  /** Resident bytes of the generators per connection held; null where there are too few. */
+  get generatorBytesPerConnection(): number | null {
+    const held = this.held;
+    if (held < CONNECTIONS_FOR_BYTES) return null;
+    let before = 0;
+    for (const bytes of this.#rssBefore.values()) before += bytes;
+    return Math.round((this.generators.sum((state) => state.rssBytes) - before) / held);
+  }
+
+  get generatorRssBytes(): number {
+    return this.generators.sum((state) => state.rssBytes);
+  }
+
+  // Work.
+
+  /** Opens so many more, at the run's rate, shared out so that the generators hold alike. */
+  connect(count: number, startAtMs: number): void {
+    const shares = shareOut(
+      count,
+      this.generators.states.map((state) => state?.held ?? 0),
+      this.#plan.connectionsPerGenerator,
+    );
+    for (const [index, share] of shares.entries()) {
+      if (share === 0) continue;
+      const perSecond = (this.options.connectPerSecond * share) / count;
+      const durationMs = (share / perSecond) * 1_000;
+      const segment = { durationMs, fromPerSecond: perSecond, toPerSecond: perSecond };
+      const stripe = { index: 0, count: 1 };
+      // Each begins within the others' first interval, so that together they are as even as one.
+      const offsetMs = (index * 1_000) / this.options.connectPerSecond;
+      this.generators.tell(index, {
+        type: "arrivals",
+        plan: {
+          kind: "connect",
+          arrival: "constant",
+          segments: [segment],
+          startAtMs: startAtMs + offsetMs,
+          countMax: share,
+          stripe,
+        },
+      });
+    }
+  }
+
+  /** From there until the last connection was ready; until now where none has become so. */
+  connectingMs(startAtMs: number): number {
+    const last = Math.max(
+      ...this.generators.states.map((state) => state?.connectedAtMs ?? 0),
+    );
+    return (last > startAtMs ? last : this.context.clock.now()) - startAtMs;
+  }
+
+  /** One schedule over all generators: each takes every n-th arrival. */
+  schedule(plan: Omit<ArrivalPlan, "stripe" | "countMax">): void {
+    const { count } = this.generators;
+    for (let index = 0; index < count; index++) {
+      const stripe = { index, count };
+      this.generators.tell(index, {
+        type: "arrivals",
+        plan: { ...plan, countMax: Infinity, stripe },
+      });
+    }
+  }
+
+  /** Closes the youngest until so many are left; resolves when that is so. */
+  async shrinkTo(connections: number, perSecond: number): Promise<void> {
+    const states = this.generators.states;
+    const excess = this.held - connections;
+    if (excess <= 0) return;
+    // The fullest give first, so that they hold alike again.
+    const level = waterLevel(
+      states.map((state) => state?.held ?? 0),
+      connections,
+    );
+    for (const [index, state] of states.entries()) {
+      const held = state?.held ?? 0;
+      const to = Math.min(held, level[index]!);
+      if (to === held) continue;
+      const share = Math.max(1, (perSecond * (held - to)) / excess);
+      this.generators.tell(index, { type: "shrink", to, perSecond: share });
+    }
+    await this.waitFor(() => this.held <= connections);
+  }
+
+  /** What the safety stop looks at. */
+  vitals(): Vitals {
+    const atMs = this.context.clock.now();
+    return {
+      atMs,
+      ...this.#signs.read(atMs),
+      held: this.held,
+      server: this.watch?.last ?? null,
+      baseline: this.watch?.baseline ?? null,
+      memoryAvailableBytes: this.isLocal ? this.#memoryAvailableBytes : null,
+      memoryTotalBytes: this.isLocal ? this.host.memoryTotalBytes : null,
+    };
+  }
+
+  // Stages.
+
+  async beginStage(kind: string, name: string, intended: number): Promise<Stage> {
+    await this.generators.beginStage(this.#stages);
+    this.#check();
+    const { clock } = this.context;
+    const stage: Stage = {
+      index: this.#stages++,
+      kind,
+      name,
+      intended,
+      startMs: clock.now(),
+      heldBefore: this.held,
+      tally: new Tally(),
+      serverBefore: this.watch?.last ?? null,
+      serverSamples: [],
+      listenBefore: this.isLocal ? readListenDrops() : null,
+      memoryAvailableBytes: null,
+      connectMs: 0,
+      operateMs: 0,
+      connectPerSecond: 0,
+      phase: "connecting",
+      phaseStartMs: clock.now(),
+      phaseOfMs: null,
+      endMs: 0,
+    };
+    this.#stage = stage;
+    return stage;
+  }
+
+  phase(name: string, ofMs: number | null): void {
+    const stage = this.#stage!;
+    stage.phase = name;
+    stage.phaseStartMs = this.context.clock.now();
+    stage.phaseOfMs = ofMs;
+  }
+
+  /** What comes after this belongs to no stage. */
+  async endStage(): Promise<void> {
+    const stage = this.#stage!;
+    await this.#listen(() => this.generators.beginStage(-1));
+    stage.endMs = this.context.clock.now();
+    const last = await this.watch?.sample();
+    if (last !== undefined) this.#addServerSample(last);
+    this.#stage = null;
+  }
+
+  /**
+   * Looks at the run until `isDone`, many times a second. Rejects with {@link RunEnded} when the
+   * user ends it or a generator is lost.
+   */
+  async waitFor(isDone: () => boolean): Promise<void> {
+    for (;;) {
+      this.#look();
+      this.#check();
+      if (isDone()) return;
+      await this.#sleep(POLL_MS);
+    }
+  }
+
+  async waitMs(ms: number): Promise<void> {
+    const end = this.context.clock.now() + ms;
+    await this.waitFor(() => this.context.clock.now() >= end);
+  }
+
+  /** Ends the generators and the watch. */
+  async stop(): Promise<void> {
+    this.watch?.stop();
+    await this.generators.stop();
+  }
+
+  environment(): Environment {
+    const { options, context, host } = this;
+    return {
+      probeVersion: packageVersion(),
+      nodeVersion: process.versions.node,
+      kernel: host.kernel ?? "",
+      cpus: host.cores,
+      memoryBytes: host.memoryTotalBytes ?? 0,
+      startedAt: this.startedAt,
+      durationMs: Math.round(context.clock.now() - this.startMs),
+      argv: options.argv,
+      seed: options.seed,
+      targets: this.targets.map(({ text }) => text),
+      protocol: options.protocol,
+      sysctls: sysctls(host),
+      generatorProcesses: this.generators.count,
+      generatorFileLimit: host.fileLimit?.soft ?? null,
+      sourceTuples: this.#plan.sources === null ? null : sourceTuples(this.#plan.sources),
+    };
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => this.context.clock.after(ms, resolve));
+  }
+
+  /** Waits for the generators, and says so where one of them is silent. */
+  async #listen(ask: () => Promise<void>): Promise<void> {
+    let isDone = false;
+    const asked = ask().then(() => {
+      isDone = true;
+    });
+    while (!isDone) {
+      this.#look();
+      this.#checkSilence();
+      if (this.#lost !== null) break;
+      await Promise.race([asked, this.#sleep(POLL_MS)]);
+    }
+  }
+
+  #check(): void {
+    if (this.context.signal.aborted) throw new RunEnded("aborted", "it was interrupted");
+    this.#checkSilence();
+    if (this.#lost !== null) throw new RunEnded("generator-lost", this.#lost);
+  }
+
+  #checkSilence(): void {
+    const now = this.context.clock.now();
+    const oldest = Math.min(...this.generators.lastReportMs, now);
+    const silentMs = now - oldest;
+    if (silentMs < SILENT_MS) {
+      this.#silentNoted = false;
+    } else if (silentMs > SILENT_MS_MAX) {
+      this.#lost ??= `a generator process has been silent for ${SILENT_MS_MAX / 1_000} s`;
+    } else if (!this.#silentNoted) {
+      this.#silentNoted = true;
+      const index = this.generators.lastReportMs.indexOf(oldest);
+      this.context.view.note(`generator process ${index} does not answer; waiting for it`);
+    }
+  }
+
+  #look(): void {
+    const now = this.context.clock.now();
+    if (this.watch?.last != null) this.#addServerSample(this.watch.last);
+    if (now - this.#progressMs < PROGRESS_MS) return;
+    this.#progressMs = now;
+    this.#memoryAvailableBytes = readHost().memoryAvailableBytes;
+    const stage = this.#stage;
+    if (stage === null) return;
+    stage.memoryAvailableBytes = least(stage.memoryAvailableBytes, this.#memoryAvailableBytes);
+    this.#showProgress(stage, now);
+  }
+
+  #showProgress(stage: Stage, now: number): void {
+    const { tally } = stage;
+    const second = this.seconds.recent(now);
+    const quantile = (name: "response" | "lateness"): number | null => {
+      const histogram = tally.histogram(name);
+      return histogram.count === 0 ? null : histogram.percentileMs(99);
+    };
+    this.context.view.progress({
+      atMs: now - this.startMs,
+      title: this.#title,
+      stageName: stage.name,
+      phase: stage.phase,
+      phaseMs: now - stage.phaseStartMs,
+      phaseOfMs: stage.phaseOfMs,
+      held: this.held,
+      intended: stage.intended,
+      connectsPerSecond: second?.counts.connect.succeeded ?? 0,
+      operationsPerSecond:
+        (second?.counts.echo.succeeded ?? 0) + (second?.counts.publish.succeeded ?? 0),
+      responseP99Ms: quantile("response"),
+      latenessP99Ms: quantile("lateness"),
+      failures: tally.failureCount,
+      deaths: tally.deathCount,
+      generatorLoop: tally.loopUtilisation,
+      server: this.watch?.last?.figures ?? null,
+    });
+  }
+
+  #addServerSample(sample: ServerSample): void {
+    if (this.serverSamples.at(-1) !== sample) this.serverSamples.push(sample);
+    const stage = this.#stage;
+    if (stage === null || sample === stage.serverBefore) return;
+    if (stage.serverSamples.at(-1) !== sample) stage.serverSamples.push(sample);
+  }
+
+  #onReport(report: GeneratorReport): void {
+    this.#signs.add(report);
+    this.seconds.add(report);
+    this.total.add(report);
+    if (this.#stage !== null && report.stage === this.#stage.index) this.#stage.tally.add(report);
+  }
+
+  #setup(index: number): GeneratorSetup {
+    const { options } = this;
+    return {
+      index,
+      generators: this.#plan.generatorsMax,
+      seed: options.seed,
+      protocol: options.protocol,
+      targets: this.targets,
+      sources: this.#plan.sources?.[index] ?? null,
+      traffic: options.traffic,
+      payloadBytes: options.payloadBytes,
+      connectTimeoutMs: options.connectTimeoutMs,
+      operationTimeoutMs: options.operationTimeoutMs,
+      token: options.token,
+      isInsecure: options.isInsecure,
+      topics: this.#topics,
+      faults: this.#faults,
+    };
+  }
+}
+
+/** How many generator processes a run may come to, and what each may hold. */
+interface GeneratorPlan {
+  readonly generatorsMax: number;
+  readonly connectionsPerGenerator: number;
+  /** By process; null where the kernel chooses. */
+  readonly sources: readonly (readonly SourceRange[])[] | null;
+}
+
+function planGenerators(
+  options: ProbeOptions,
+  connectionsMax: number,
+  targets: readonly Target[],
+  host: Host,
+  facts: SourceFacts,
+): GeneratorPlan {
+  const files = Math.max(1, (host.fileLimit?.soft ?? 1_024) - FILES_RESERVED);
+  const { localIps, localPorts: ports } = options;
+  const plan = (generators: number, connectionsPerGenerator: number): GeneratorPlan["sources"] =>
+    planSources({ targets, localIps, ports, generators, connectionsPerGenerator }, facts);
+  // Where addresses are few, more processes would only cut them into smaller pieces.
+  const all = plan(1, connectionsMax);
+  const pairs = all === null ? Infinity : sourceTuples(all) * targets.length;
+  const reachable = Math.min(connectionsMax, pairs);
+  const generatorsMax = generatorsFor(reachable, options, { connectionsPerGenerator: files });
+  const sources = plan(generatorsMax, files);
+  const each = sources === null ? Infinity : pairsOf(sources[0]!) * targets.length;
+  return { generatorsMax, connectionsPerGenerator: Math.max(1, Math.min(files, each)), sources };
+}
+
+function generatorsFor(
+  connections: number,
+  { generators, connectPerSecond }: Pick<ProbeOptions, "generators" | "connectPerSecond">,
+  plan: { readonly connectionsPerGenerator: number; readonly generatorsMax?: number },
+): number {
+  const wanted = Math.max(
+    generators,
+    Math.ceil(connections / plan.connectionsPerGenerator),
+    Math.ceil(connectPerSecond / CONNECTS_PER_GENERATOR),
+  );
+  return Math.min(wanted, plan.generatorsMax ?? wanted);
+}
+
+/** Below this many, the memory of the process itself would count as the connections'. */
+const CONNECTIONS_FOR_BYTES = 1_000;
+
+/** How many each is given, so that all hold alike as far as `capacity` each allows. */
+function shareOut(count: number, held: readonly number[], capacity: number): number[] {
+  const total = held.reduce((sum, one) => sum + one, 0);
+  const level = waterLevel(held, total + count);
+  return held.map((one, index) => Math.max(0, Math.min(capacity, level[index]!) - one));
+}
+
+/**
+ * How many each should hold so that the sum is `total`. Filling, nobody goes below what it has;
+ * emptying, nobody goes above.
+ */
+export function waterLevel(held: readonly number[], total: number): number[] {
+  const sum = held.reduce((all, one) => all + one, 0);
+  const isFilling = total >= sum;
+  const levels = [...held];
+  let left = Math.abs(total - sum);
+  const order = levels
+    .map((_, index) => index)
+    .sort((a, b) => (isFilling ? held[a]! - held[b]! : held[b]! - held[a]!));
+  // The first k are brought to the level of the next one, together, until nothing is left.
+  for (let k = 1; left > 0; k++) {
+    const here = levels[order[0]!]!;
+    const next = k < order.length ? held[order[k]!]! : isFilling ? Infinity : 0;
+    const room = Math.min(left, Math.abs(next - here) * k);
+    const each = Math.floor(room / k);
+    let rest = room - each * k;
+    for (let index = 0; index < k; index++) {
+      const extra = rest-- > 0 ? 1 : 0;
+      levels[order[index]!]! += (isFilling ? 1 : -1) * (each + extra);
+    }
+    left -= room;
+    if (k >= order.length) break;
+  }
+  return levels;
+}
+
+function pairsOf(ranges: readonly SourceRange[]): number {
+  return ranges.reduce((sum, { firstPort, lastPort }) => sum + lastPort - firstPort + 1, 0);
+}
+
+function least(a: number | null, b: number | null): number | null {
+  return a === null ? b : b === null ? a : Math.min(a, b);
+}
