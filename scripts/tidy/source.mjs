@@ -8,7 +8,10 @@ const functionLinesMax = 70;
 // may only shrink, and goes when its function fits.
 const longFunctions = {};
 
-const clockFiles = [/^src\/base\/clock\.ts$/, /^src\/cli\//, /^src\/client\/(node|browser)\.ts$/];
+const clockFiles = [
+  ...[/^src\/base\/clock\.ts$/, /^src\/cli\//, /^src\/client\/(node|browser)\.ts$/],
+  /^src\/probe\/generator-process\.ts$/,
+];
 const randomFiles = [/^src\/base\/prng\.ts$/, /^src\/cli\//, /^src\/client\/(node|browser)\.ts$/];
 const clock = {
   names: new Set(["setTimeout", "setInterval", "setImmediate"]),

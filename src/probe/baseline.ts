@@ -26,7 +26,7 @@ const POINTS_TOLERANCE = 0.1;
  * @param before and `now`: reports of `load`. @param file where `before` was read from.
  * @param tolerance share by which latencies may grow and the rate may fall.
  * @returns rows of what both runs measured; a metric's name ends with its unit. From 0 to more, the
- * ratio is Infinity.
+ * ratio is null.
  * @throws HOLDFAST_OPTIONS_INVALID where there is nothing to compare.
  */
 export function compareBaseline(
@@ -154,7 +154,7 @@ function row(
   isWorse: (before: number, now: number) => boolean,
 ): Row[] {
   if (before === null || now === null) return [];
-  const ratio = before === now ? 1 : now / before;
+  const ratio = before === now ? 1 : before === 0 ? null : now / before;
   return [{ metric, before, now, ratio, isRegression: isWorse(before, now) }];
 }
 

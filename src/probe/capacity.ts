@@ -4,6 +4,7 @@
 
 import { CapacitySearch, type Level } from "./capacity-search.ts";
 import { levelLimit } from "./level-limit.ts";
+import { actualText } from "./limit-words.ts";
 import type { CapacityOptions } from "./probe-options.ts";
 import {
   type CapacityResult,
@@ -111,6 +112,7 @@ class CapacityRun {
         this.#confirmed = { connections, holdMs };
         return this.#judgement();
       }
+      if (hasDied(result.limit)) return "failed";
       await this.#coolDown(Math.floor(connections * LOWER_SHARE));
       this.#search.lower(Math.floor(best * LOWER_SHARE), connections);
     }
@@ -130,6 +132,8 @@ class CapacityRun {
       const isWall = stage.verdict === "wall";
       this.#search.record(level.connections, false, isWall ? stage.connections.held : null);
       if (!this.#hasConnected) return "unreachable";
+      // Nobody is there to be asked any more.
+      if (hasDied(limit)) return "failed";
       await this.#coolDown(this.#search.best);
       // How many connections fit is another question than how fast they are taken.
       if (limit !== null && isRateLimit(limit) && this.#search.best > 0) return null;
@@ -298,7 +302,7 @@ class CapacityRun {
     const reasons = [
       ...bound,
       ...(trouble === null ? [] : [trouble]),
-      ...missed.map(({ text, actual }) => `${text}: ${actual === null ? "no sample" : actual}`),
+      ...missed.map((objective) => `${objective.text}: ${actualText(objective)}`),
     ];
     const report = stageReport(run, stage, verdict, reasons, objectives);
     const hasFailed = verdict !== "ok" && verdict !== "generator-bound";
@@ -377,6 +381,10 @@ class CapacityRun {
 }
 
 const ERRORS_DEFAULT = 0.001;
+
+function hasDied(limit: Limit | null): boolean {
+  return limit?.kind === "server-died" && limit.confidence === "certain";
+}
 
 function isRateLimit({ kind }: Limit): boolean {
   return kind === "accept-rate" || kind === "backlog";

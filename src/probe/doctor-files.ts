@@ -15,6 +15,7 @@ import { formatCount } from "./quantity.ts";
 const SERVER_SHARE = 0.9;
 /** Files of the system that others open meanwhile. */
 const SYSTEM_FILES_RESERVED = 1_000;
+const LIMITS_FILE = "/etc/security/limits.conf";
 
 export function checkServerFiles(scene: Scene, connections: number): Finding | null {
   const limit = scene.host.fileLimit;
@@ -42,7 +43,7 @@ export function checkServerFiles(scene: Scene, connections: number): Finding | n
     needed <= limit.hard
       ? "the soft limit is too low"
       : `the hard limit is too low: raise it as root, or spread the connections over ` +
-        `${formatCount(split)} processes (--processes ${split})`;
+        `${formatCount(split)} server processes`;
   return { ...about, level: "fail", text, mend };
 }
 
@@ -66,9 +67,10 @@ export function checkClientFiles(scene: Scene, connections: number): Finding | n
     const text = processes === 1 ? "one generator process" : `${processes} generator processes`;
     return { ...about, level: "ok", text: `${text} will do`, mend: "" };
   }
+  const target = scene.target?.text ?? "TARGET";
   const wanted = roundUp(Math.ceil(connections / scene.host.cores) + FILES_RESERVED);
   const mend = [
-    `holdfast-probe capacity --generators ${processes} ...  # it starts as many by itself`,
+    `holdfast-probe capacity --generators ${processes} ${target}  # it starts them by itself`,
     ...raiseFiles(scene.host, wanted),
   ].join("\n");
   const text =
@@ -119,8 +121,8 @@ function raiseFiles(host: Host, wanted: number): readonly string[] {
   return [
     ...(isBeyondMax ? setSysctl("fs.nr_open", String(wanted)) : []),
     now,
-    `LimitNOFILE=${wanted}  # for good, of a service: [Service] of its systemd unit`,
-    `printf '%s nofile ${wanted}\\n' '* -' 'root -' >> /etc/security/limits.conf  # of logins`,
+    `LimitNOFILE=${wanted}  # for good, of services: [Service] of the systemd unit`,
+    `printf '%s nofile ${wanted}\\n' '* -' 'root -' >> ${LIMITS_FILE}  # for good, of logins`,
   ];
 }
 

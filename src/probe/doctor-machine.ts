@@ -8,7 +8,7 @@ const SERVER_TCP_BYTES = 1_618;
 const SERVER_WEBSOCKET_BYTES = 945;
 /** What the probe may use for a connection that it holds. */
 const PROBE_BYTES = 6_144;
-/** The kernel's part of an idle socket, each end: measured, 3.1 KB (6.2 KB for both on loopback). */
+/** The kernel's part of an idle TCP socket, as it was measured: 6.2 KB for both on loopback. */
 const KERNEL_BYTES = 3_100;
 /** A process before its first connection: `holdfast serve` has 77 MB on Node 20. */
 const PROCESS_BYTES = 80_000_000;

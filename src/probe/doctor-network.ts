@@ -75,7 +75,7 @@ export function checkSources(scene: Scene, connections: number): Finding | null 
     const text = "pairs to one target: enough, but few are spare for what stays in TIME_WAIT";
     return { ...about, level: "warn", text, mend: morePairs(scene, 2 * connections, addresses) };
   }
-  const text = `${addressText(addresses)} with ${formatCount(ports)} ports: too few pairs to one target`;
+  const text = `too few pairs to one target: ${formatCount(ports)} ports an address`;
   return { ...about, level: "fail", text, mend: morePairs(scene, connections, addresses) };
 }
 

@@ -121,7 +121,7 @@ const ROLES: Readonly<Record<Role, string>> = {
 const INDENT = " ".repeat(6);
 const WIDTH_MIN = 60;
 
-/** For people. Commands stand alone on their lines and are never wrapped, so that they can be copied. */
+/** For people. Commands have lines of their own and are never wrapped: they can be copied. */
 export function diagnosisText(diagnosis: Diagnosis, width: number, colour: boolean): string {
   const { lines } = diagnosis;
   const nameWidth = Math.max(0, ...lines.map(({ name }) => name.length));
@@ -152,7 +152,7 @@ function titleLines({ judgedConnections, connections, role, target }: Diagnosis)
 function resultLines({ lines, safeMaximum, boundBy }: Diagnosis): string[] {
   const fails = lines.filter(hasFailed).length;
   const warnings = lines.filter(({ level }) => level === "warn").length;
-  const bound = boundBy === "" ? "nothing bounds it" : `then: ${boundBy}`;
+  const bound = boundBy === "" ? "nothing that this host tells bounds it" : `then: ${boundBy}`;
   const verdict =
     fails > 0
       ? `NOT FIT: ${plural(fails, "failure")}, ${plural(warnings, "warning")}.`

@@ -122,8 +122,6 @@ export interface GeneratorState {
   readonly connectedAtMs: number;
   /** Echoes and publishes under way. */
   readonly waiting: number;
-  /** Connections subscribed, by topic. */
-  readonly subscribed: readonly number[];
   /** Highest sequence number published, by topic. */
   readonly published: readonly number[];
   /** Arrivals that are still to come, or due and not started. */

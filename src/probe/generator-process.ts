@@ -75,7 +75,7 @@ function onMessage(message: ToGenerator): void {
       generator.stop();
       generator = null;
       process.disconnect();
-      clock.after(LINGER_MS, () => process.exit(0));
+      setTimeout(() => process.exit(0), LINGER_MS).unref();
       break;
   }
 }

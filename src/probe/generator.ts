@@ -72,8 +72,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   /** Held, and made to misbehave. */
   readonly #faulty: Set<ProbeConnection> = new Set();
   readonly #startedMs: number;
-  /** By topic: how many are subscribed; what was published last; who publishes. */
-  readonly #subscribed: number[];
+  /** By topic: what was published last, and who publishes. */
   readonly #published: number[];
   readonly #publishers: (ProbeConnection | null)[];
   #nextTarget: number;
@@ -114,7 +113,6 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#prng = new Prng(setup.seed + setup.index);
     this.#sources =
       setup.sources === null ? null : new SourceAddresses(setup.sources, setup.targets.length);
-    this.#subscribed = new Array<number>(setup.topics).fill(0);
     this.#published = new Array<number>(setup.topics).fill(0);
     this.#publishers = new Array<ProbeConnection | null>(setup.topics).fill(null);
     this.#nextTarget = setup.index % setup.targets.length;
@@ -316,7 +314,6 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#tally.histogram("connectService").recordMs(now - this.#attempts.startedMs(attempt));
     this.#attempts.remove(attempt);
     connection.attempt = 0;
-    if (connection.topic !== -1) this.#subscribed[connection.topic]!++;
     this.#enlist(connection);
   }
 
@@ -369,12 +366,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#dialogue.discard();
       this.#carrier = null;
     }
-    if (connection.topic !== -1 && connection.heldAtMs >= 0) {
-      this.#subscribed[connection.topic]!--;
-      if (this.#publishers[connection.topic] === connection) {
-        this.#publishers[connection.topic] = null;
-      }
-    }
+    if (this.#publishers[connection.topic] === connection)
+      this.#publishers[connection.topic] = null;
     if (connection.isFaulty) this.#faulty.delete(connection);
     if (connection.index === -1) return;
     const last = this.#held.pop()!;
@@ -552,7 +545,6 @@ export class Generator implements ConnectionOwner, DialogueEvents {
         connecting: this.#attempts.count,
         connectedAtMs: this.#connectedAtMs,
         waiting: this.#operations.count,
-        subscribed: [...this.#subscribed],
         published: [...this.#published],
         toCome: {
           connect: this.#arrivals.toCome("connect"),

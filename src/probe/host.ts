@@ -107,6 +107,11 @@ export function readHost(root: string = "/"): Host {
   };
 }
 
+/** The part of {@link readHost} that is worth asking for again and again. */
+export function readMemoryAvailable(root: string = "/"): number | null {
+  return kibibytes(readText(root, "proc/meminfo"), "MemAvailable");
+}
+
 /** Kernel settings that bear on connections, by name; those that this kernel has. */
 export function sysctls(host: Host): Readonly<Record<string, string>> {
   return host.settings;

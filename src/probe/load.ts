@@ -1,6 +1,7 @@
 // `load`: an open loop. Connections are opened first; then echoes or publishes arrive by a schedule
 // that does not wait for the server, stage by stage, while thresholds are watched.
 
+import { HoldfastError } from "../base/errors.ts";
 import { compareBaseline, readBaseline } from "./baseline.ts";
 import { loadSentence } from "./load-sentence.ts";
 import type { LoadOptions } from "./probe-options.ts";
@@ -31,6 +32,7 @@ const DELIVERY_MS = 1_000;
 
 export async function runLoad(options: LoadOptions, context: RunContext): Promise<Report> {
   const before = options.baselineFile === null ? null : readBaseline(options.baselineFile);
+  if (before !== null) checkComparable(before, options);
   const peak = Math.max(...options.segments.map((s) => Math.max(s.fromPerSecond, s.toPerSecond)));
   const generators = Math.max(options.generators, Math.ceil(peak / OPERATIONS_PER_GENERATOR));
   const title = `load ${options.targets.map(({ text }) => text).join(" ")}`;
@@ -195,13 +197,15 @@ class LoadRun {
       .filter(({ verdict }) => verdict === "generator-bound")
       .map(({ index }) => index);
     const samples: Sample[] = [];
+    const held = new Map<number, number>();
     for (const [index, second] of this.#run.seconds.seconds.entries()) {
       const atMs = index * 1_000;
+      for (const [generator, count] of second.held) held.set(generator, count);
       // The second in which it ends, and the answers that came after, belong to it.
       if (atMs + 1_000 <= fromMs || (atMs >= toMs && this.#toMs === toMs && second.stage < 0))
         continue;
       if (bound.includes(second.stage)) continue;
-      samples.push(secondSample(atMs, second));
+      samples.push(secondSample(atMs, second, held));
     }
     return samples;
   }
@@ -263,11 +267,27 @@ class LoadRun {
   }
 }
 
-function secondSample(atMs: number, second: Second): Sample {
+/** A baseline with other stages is found out before the run, not after. */
+function checkComparable(before: Report, options: LoadOptions): void {
+  const names = options.segments.map(segmentName);
+  const known = before.stages.filter(({ kind, verdict }) => kind === "load" && isJudged(verdict));
+  if (known.some(({ name }) => names.includes(name))) return;
+  const had = known.map(({ name }) => `"${name}"`).join(", ");
+  throw new HoldfastError(
+    "HOLDFAST_OPTIONS_INVALID",
+    `--baseline: ${options.baselineFile!} has no stage that this run has: ` +
+      `${had === "" ? "none of its stages counts" : `it has ${had}`}; this run has "${names.join('", "')}"`,
+  );
+}
+
+function isJudged(verdict: StageVerdict): boolean {
+  return verdict === "ok" || verdict === "missed";
+}
+
+/** @param held by generator, as each said last. */
+function secondSample(atMs: number, second: Second, held: ReadonlyMap<number, number>): Sample {
   const { counts, deliveries, deaths } = second;
   const { connect, echo, publish } = counts;
-  let held = 0;
-  for (const count of second.held.values()) held += count;
   const latencies: Sample["latencies"] = {};
   for (const [name, parts] of second.latencies) latencies[name] = parts;
   return {
@@ -280,7 +300,7 @@ function secondSample(atMs: number, second: Second): Sample {
     },
     loss: { bad: deliveries.missed, all: deliveries.received + deliveries.missed },
     operations: echo.succeeded + publish.succeeded,
-    held,
+    held: [...held.values()].reduce((sum, count) => sum + count, 0),
   };
 }
 

@@ -23,10 +23,10 @@ text on a terminal, \`--html\` and \`--csv\` are made from the same document, an
 
 ## Versions
 
-\`schema\` is \`${REPORT_SCHEMA}\`. The number rises when a field changes its meaning, its unit or its
-type, or goes away. New fields, codes and kinds of limits come without a new number: skip what you do
-not know. Match \`outcome\`, \`verdict\`, \`kind\` and the codes;
-\`sentence\`, \`text\`, \`reasons\`, \`evidence\` and \`advice\` are for people and may change.
+\`schema\` is \`${REPORT_SCHEMA}\`. The number rises when a field changes its meaning, its
+unit or its type, or goes away. New fields, codes and kinds of limits come without a new number: skip
+what you do not know. Match \`outcome\`, \`verdict\`, \`kind\` and the codes; \`sentence\`, \`text\`,
+\`reasons\`, \`evidence\` and \`advice\` are for people and may change.
 
 ## Units
 

@@ -248,7 +248,9 @@ function baselineLines(page: Page): string[] {
   const baseline = page.report.load?.baseline;
   if (baseline == null) return [];
   const rows = baseline.rows.map(({ metric, before, now, ratio, isRegression }) => {
-    const figures = [msFigure(before), msFigure(now), `x${ratio.toFixed(3)}`];
+    // A row's name carries its unit.
+    const times = ratio === null ? "" : `x${ratio.toFixed(3)}`;
+    const figures = [msFigure(before), msFigure(now), times];
     return [plain(metric), ...figures, isRegression ? "WORSE" : "ok"];
   });
   const head = [plain(baseline.file), "before", "now", "ratio", ""];

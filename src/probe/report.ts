@@ -140,8 +140,8 @@ export interface BaselineResult {
     readonly metric: string;
     readonly before: number;
     readonly now: number;
-    /** now / before. */
-    readonly ratio: number;
+    /** now / before; null where before is 0. */
+    readonly ratio: number | null;
     readonly isRegression: boolean;
   }[];
 }

@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { packageVersion } from "../observe/package-version.ts";
 import type { ArrivalPlan, Faults, GeneratorReport, GeneratorSetup } from "./generator-messages.ts";
 import { Generators } from "./generators.ts";
-import { type Host, readHost, readListenDrops, sysctls } from "./host.ts";
+import { type Host, readHost, readListenDrops, readMemoryAvailable, sysctls } from "./host.ts";
 import type { Progress } from "./live-view.ts";
 import type { ProbeOptions } from "./probe-options.ts";
 import type { Environment, StageReport } from "./report.ts";
@@ -36,6 +36,11 @@ export interface RunContext {
 const FILES_RESERVED = 100;
 /** Connects per second that one generator process does without being late. */
 const CONNECTS_PER_GENERATOR = 8_000;
+/**
+ * So few are forked at the start, and warm up while levels are small: a process that opens its
+ * first connections at full rate is late.
+ */
+const GENERATORS_AT_ONCE = 8;
 const POLL_MS = 50;
 const PROGRESS_MS = 250;
 /** Plans begin so much later than they are sent, so that every process has its own in time. */
@@ -149,7 +154,7 @@ export class Run {
     const run = new Run(options, extra, context, targets, facts);
     try {
       await run.watch?.start();
-      await run.grow(1);
+      await run.grow(run.#plan.generatorsMax <= GENERATORS_AT_ONCE ? run.connectionsMax : 1);
     } catch (error) {
       await run.stop();
       throw error;
@@ -225,9 +230,7 @@ export class Run {
 
   /** From there until the last connection was ready; until now where none has become so. */
   connectingMs(startAtMs: number): number {
-    const last = Math.max(
-      ...this.generators.states.map((state) => state?.connectedAtMs ?? 0),
-    );
+    const last = Math.max(...this.generators.states.map((state) => state?.connectedAtMs ?? 0));
     return (last > startAtMs ? last : this.context.clock.now()) - startAtMs;
   }
 
@@ -370,7 +373,9 @@ export class Run {
   }
 
   async #sleep(ms: number): Promise<void> {
-    await new Promise<void>((resolve) => this.context.clock.after(ms, resolve));
+    await new Promise<void>((resolve) => {
+      this.context.clock.after(ms, resolve);
+    });
   }
 
   /** Waits for the generators, and says so where one of them is silent. */
@@ -413,7 +418,7 @@ export class Run {
     if (this.watch?.last != null) this.#addServerSample(this.watch.last);
     if (now - this.#progressMs < PROGRESS_MS) return;
     this.#progressMs = now;
-    this.#memoryAvailableBytes = readHost().memoryAvailableBytes;
+    this.#memoryAvailableBytes = readMemoryAvailable();
     const stage = this.#stage;
     if (stage === null) return;
     stage.memoryAvailableBytes = least(stage.memoryAvailableBytes, this.#memoryAvailableBytes);
@@ -508,7 +513,7 @@ function planGenerators(
   const reachable = Math.min(connectionsMax, pairs);
   const generatorsMax = generatorsFor(reachable, options, { connectionsPerGenerator: files });
   const sources = plan(generatorsMax, files);
-  const each = sources === null ? Infinity : pairsOf(sources[0]!) * targets.length;
+  const each = sources === null ? Infinity : sourceTuples([sources[0]!]) * targets.length;
   return { generatorsMax, connectionsPerGenerator: Math.max(1, Math.min(files, each)), sources };
 }
 
@@ -562,10 +567,6 @@ export function waterLevel(held: readonly number[], total: number): number[] {
     if (k >= order.length) break;
   }
   return levels;
-}
-
-function pairsOf(ranges: readonly SourceRange[]): number {
-  return ranges.reduce((sum, { firstPort, lastPort }) => sum + lastPort - firstPort + 1, 0);
 }
 
 function least(a: number | null, b: number | null): number | null {

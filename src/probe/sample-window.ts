@@ -43,8 +43,9 @@ interface Range {
 }
 
 /**
- * Windows that begin with each sample, as long as they fit. Samples are not cut: half a second more
- * or less is taken as it comes. What came after the end belongs to the last window.
+ * Windows that begin with each sample, as long as they fit, or else the whole. Samples are in order
+ * and not cut: half a second more or less is taken as it comes. What came after the end belongs to
+ * the last window.
  */
 export function windowsOf(
   overMs: number | null,
@@ -54,7 +55,7 @@ export function windowsOf(
 ): Range[] {
   const slackMs = WINDOW_STEP_MS / 2;
   const whole = { first: 0, end: samples.length, atMs: fromMs };
-  if (overMs === null || overMs >= toMs - fromMs) return [whole];
+  if (overMs === null) return [whole];
   const windows: Range[] = [];
   let end = 0;
   for (const [first, sample] of samples.entries()) {

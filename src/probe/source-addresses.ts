@@ -200,8 +200,9 @@ export function planSources(
   const groups = groupTargets(request, facts);
   if (groups.length === 0) return null;
   const ports = request.ports === null ? facts.ports : [request.ports];
-  if (ports.length === 0)
+  if (ports.length === 0) {
     throw invalid("--local-ports: all ports are reserved here; name some that may be used");
+  }
   const plans = groups.map((group) => planGroup(group, ports, request, facts.base));
   return Array.from({ length: request.generators }, (_, generator) =>
     groups.flatMap(({ targets }, index) => {
@@ -237,8 +238,9 @@ export function expandLocalIps(text: string): readonly string[] {
     const block = expandBlock(entry);
     if (typeof block === "string") throw invalid(`--local-ips: "${entry}" ${block}`);
     for (const address of block) addresses.add(address);
-    if (addresses.size > LOCAL_IPS_MAX)
+    if (addresses.size > LOCAL_IPS_MAX) {
       throw invalid(`--local-ips: more than ${LOCAL_IPS_MAX} addresses`);
+    }
   }
   return [...addresses];
 }
@@ -345,6 +347,7 @@ function cut(ranges: readonly SourceRange[], from: number, count: number): reado
   for (const range of ranges) {
     const firstPort = range.firstPort + Math.max(0, from - start);
     const lastPort = Math.min(range.lastPort, range.firstPort + (from + count - start) - 1);
+    if (start >= from + count) break;
     if (firstPort <= lastPort) cutOut.push({ ...range, firstPort, lastPort });
     start += portsIn(range);
   }

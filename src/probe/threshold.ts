@@ -1,6 +1,7 @@
 // What a run is measured against, `echo:p(99)<50ms over 30s`: k6's grammar, with the metric's name,
 // units, and windows. A threshold for which nothing was measured is not met.
 
+import { editDistance } from "../base/edit-distance.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { parseCount, parseDurationMs, parseRate, parseShare } from "./quantity.ts";
 import { LATENCY_NAMES, type ThresholdResult } from "./report.ts";
@@ -192,24 +193,10 @@ function nearest(name: string, names: readonly string[]): string {
   // What is no word at all has no neighbour, and the cost is the product of the lengths.
   if (name.length > 20) return "";
   const best = names
-    .map((known) => ({ known, edits: editsBetween(name.toLowerCase(), known.toLowerCase()) }))
+    .map((known) => ({ known, edits: editDistance(name.toLowerCase(), known.toLowerCase()) }))
     .reduce((a, b) => (b.edits < a.edits ? b : a));
   const isNear = best.edits <= 2 && best.edits < best.known.length - 1;
   return isNear ? ` (did you mean ${best.known}?)` : "";
-}
-
-/** Letters put in, left out or replaced (Levenshtein). */
-function editsBetween(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const letter of a) {
-    const next = [row[0]! + 1];
-    for (let at = 1; at <= b.length; at++) {
-      const replaced = row[at - 1]! + (b[at - 1] === letter ? 0 : 1);
-      next.push(Math.min(replaced, row[at]! + 1, next[at - 1]! + 1));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Report } from "../../src/probe/report.ts";
 
@@ -60,6 +61,18 @@ export class ProbeProcess {
 
   signal(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
+  }
+
+  /** Resolves when this stands in what it says of its progress. */
+  async wrote(pattern: RegExp): Promise<void> {
+    let isOver = false;
+    void this.ended.then(() => {
+      isOver = true;
+    });
+    while (!pattern.test(this.#output.stderr)) {
+      if (isOver) throw new Error(`it ended, and wrote no ${pattern}: ${this.#output.stderr}`);
+      await delay(20);
+    }
   }
 
   /** Its end, with the report that `--json` printed. */

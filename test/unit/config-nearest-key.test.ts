@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { editDistance, nearestKey } from "../../src/config/nearest-key.ts";
+import { editDistance } from "../../src/base/edit-distance.ts";
+import { nearestKey } from "../../src/config/nearest-key.ts";
 import { environmentName, flagName } from "../../src/config/option-names.ts";
 import { OPTION_PATHS } from "../../src/config/option-table.ts";
 

@@ -76,7 +76,7 @@ describe("a pair of local address and port", () => {
     expect(first).toEqual([1, 26, 51, 76]);
   });
 
-  it("that came back is offered after all that never were, and after those that came before", () => {
+  it("that came back is offered after all that never were, in the order of return", () => {
     const sources = new SourceAddresses([range("a", 0, 4)], 1);
     const [first, second, third] = [sources.take(0), sources.take(0), sources.take(0)];
     sources.release(0, second);
@@ -171,7 +171,7 @@ describe("a pair of local address and port", () => {
 });
 
 describe("a plan on loopback", () => {
-  it("gives every process addresses of its own, 4,000 ports each, and four pairs a connection", () => {
+  it("gives every process its own addresses, of 4,000 ports, and four pairs a connection", () => {
     const asked = request([target("127.0.0.1")], { connectionsPerGenerator: 19_000 });
     const [first, second] = plan(asked) as [SourceRange[], SourceRange[]];
     expect(first).toHaveLength(19);
@@ -194,7 +194,7 @@ describe("a plan on loopback", () => {
     );
   });
 
-  it("needs fewer pairs the more destinations there are, but not for one that is named twice", () => {
+  it("needs fewer pairs the more destinations there are, each counted once", () => {
     const [one, other] = [target("127.0.0.1", 1), target("127.0.0.1", 2)];
     const tuplesTo = (targets: readonly Target[]): number =>
       sourceTuples(plan(request(targets, { connectionsPerGenerator: 8_000, generators: 1 })));

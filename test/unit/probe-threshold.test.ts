@@ -305,6 +305,11 @@ describe("a threshold over a window", () => {
     expect(judged("response:count>=10 over 10s", drifting)).toMatchObject({ passed: true });
   });
 
+  it("is whole although a few milliseconds are missing at the end", () => {
+    const run = seconds(60, (at) => ({ operations: at === 59 ? 0 : 10 }));
+    expect(judged("rate>=10 over 10s", run, 59_990)).toMatchObject({ worstAtMs: 50_000 });
+  });
+
   it("passes over windows in which nothing was measured", () => {
     const early = seconds(30, (at) => (at < 3 ? { latencies: { connect: histogramOf(5) } } : {}));
     expect(judged("connect:max<10ms over 5s", early)).toMatchObject({ passed: true, worstAtMs: 0 });
@@ -312,8 +317,9 @@ describe("a threshold over a window", () => {
   });
 
   it("holds at least one sample, however long samples are", () => {
-    const stage = { ...second(0), toMs: 90_000, operations: 900 };
-    expect(judged("rate>=10 over 5s", [stage])).toMatchObject({ actual: 10, passed: true });
+    const slow = { ...second(0), toMs: 90_000, operations: 450 };
+    const fast = { ...second(90), toMs: 180_000, operations: 1_800 };
+    expect(judged("rate>=10 over 5s", [slow, fast])).toMatchObject({ actual: 5, worstAtMs: 0 });
   });
 
   it("finds what looking at every window by itself finds", () => {

@@ -1,0 +1,117 @@
+// What all charts have in common: a figure with title, legend and drawing; grid and axis labels.
+
+import type { Axis, Extent, FigureUnit } from "./chart-axis.ts";
+import { place } from "./chart-path.ts";
+import { html, type Markup, NOTHING } from "./markup.ts";
+
+/** One of the line styles of the style sheet: each has its own colour and its own dashes. */
+export type LineStyle = 1 | 2 | 3 | 4 | 5 | 6;
+
+export interface LegendEntry {
+  readonly label: string;
+  readonly style: LineStyle;
+  /** Column of the series that is shown beside the label while the pointer is over a chart. */
+  readonly key?: string;
+  readonly unit?: FigureUnit;
+  /** Drawn as a filled box instead of a line. */
+  readonly isBox?: boolean;
+}
+
+export interface FigureParts {
+  readonly title: string;
+  /** A clause that says what is drawn. */
+  readonly note: string;
+  readonly isWide?: boolean;
+  readonly legend?: readonly LegendEntry[];
+  readonly body: Markup;
+}
+
+/** Sizes in the drawing's own pixels; on the page it is as wide as there is room. */
+export interface Canvas {
+  readonly width: number;
+  readonly height: number;
+  /** Of the plot inside. */
+  readonly x: Extent;
+  /** From the floor upwards. */
+  readonly y: Extent;
+}
+
+export function canvas(
+  isWide: boolean,
+  margins: { readonly left: number; readonly right: number; readonly bottom?: number },
+): Canvas {
+  const width = isWide ? 1_144 : 560;
+  const height = isWide ? 290 : 258;
+  return {
+    width,
+    height,
+    x: { from: margins.left, to: width - margins.right },
+    y: { from: height - (margins.bottom ?? 24), to: 24 },
+  };
+}
+
+export function figure({ title, note, isWide = false, legend = [], body }: FigureParts): Markup {
+  return html`<figure class="card${isWide ? " wide" : ""}"><figcaption><h3>${title}</h3>
+<p>${note}</p></figcaption>${legend.length === 0 ? NOTHING : legendMarkup(legend)}${body}</figure>
+`;
+}
+
+/** In place of a drawing of nothing. */
+export function emptyFigure(title: string, text: string): Markup {
+  return figure({ title, note: "", body: html`<p class="empty">${text}</p>` });
+}
+
+function legendMarkup(entries: readonly LegendEntry[]): Markup {
+  const items = entries.map(({ label, style, key, unit, isBox }) => {
+    const swatch =
+      isBox === true
+        ? html`<rect class="f${style}" width="12" height="8" rx="1.5"/>`
+        : html`<path class="l${style}" d="M1 4h22"/>`;
+    const width = isBox === true ? 12 : 24;
+    const slot =
+      key === undefined ? NOTHING : html` <b data-key="${key}" data-unit="${unit ?? "count"}"></b>`;
+    return html`<li><svg width="${width}" height="8" aria-hidden="true">${swatch}</svg>${label}${slot}</li>`;
+  });
+  return html`<ul class="legend">${items}</ul>`;
+}
+
+/** Lines across the plot with their labels at the left, and the name of the axis above. */
+export function leftAxis({ x, y }: Canvas, axis: Axis, name: string): Markup {
+  const lines = axis.ticks.map(
+    ({ at, label }) => html`<path class="grid" d="M${x.from} ${place(at)}H${x.to}"/><text
+ class="end" x="${x.from - 7}" y="${place(at + 3.5)}">${label}</text>`,
+  );
+  return html`${lines}<text class="axis" x="0" y="${y.to - 12}">${name}</text>`;
+}
+
+export function rightAxis({ x, y, width }: Canvas, axis: Axis, name: string): Markup {
+  const labels = axis.ticks.map(
+    ({ at, label }) => html`<path class="tick" d="M${x.to} ${place(at)}h4"/><text
+ x="${x.to + 7}" y="${place(at + 3.5)}">${label}</text>`,
+  );
+  return html`${labels}<text class="axis end" x="${width}" y="${y.to - 12}">${name}</text>`;
+}
+
+export function bottomAxis({ x, y }: Canvas, axis: Axis, isGrid: boolean): Markup {
+  const labels = axis.ticks.map(({ at, label }) => {
+    const line = isGrid ? `M${place(at)} ${y.from}V${y.to}` : `M${place(at)} ${y.from}v4`;
+    return html`<path class="${isGrid ? "grid" : "tick"}" d="${line}"/><text class="middle"
+ x="${place(at)}" y="${y.from + 17}">${label}</text>`;
+  });
+  return html`${labels}<path class="floor" d="M${x.from} ${y.from}H${x.to}"/>`;
+}
+
+/** What must not be passed: a line across the plot, and its name. */
+export function limitLine({ x }: Canvas, at: number, label: string): Markup {
+  const y = place(at);
+  return html`<path class="limit" d="M${x.from} ${y}H${x.to}"/><text class="limit-text halo"
+ x="${x.from + 6}" y="${y - 5}">${label}</text>`;
+}
+
+export function drawing(canvas: Canvas, label: string, body: MarkupList, data?: Markup): Markup {
+  return html`<svg viewBox="0 0 ${canvas.width} ${canvas.height}" role="img" aria-label="${label}"${
+    data ?? NOTHING
+  }>${body}</svg>`;
+}
+
+type MarkupList = Markup | readonly Markup[];
