@@ -235,8 +235,8 @@ async function probeCodesPage() {
     "",
     wrap(
       "What can go wrong with a connection or an operation: a phase and a cause, and a number " +
-        "where one belongs to it, as in `upgrade.status.403`. `closed` is the end of a connection " +
-        "that was held. The party is whose doing it is, as far as it can be told from the client.",
+        "where one belongs to it, as in `upgrade.status.403`. `closed` is the end of a held " +
+        "connection. The party is whose doing it is, as far as it can be told from the client.",
     ),
     "",
     ...table(

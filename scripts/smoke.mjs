@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const command = join(root, "dist", "cli", "holdfast.js");
+const probe = join(root, "dist", "cli", "holdfast-probe.js");
 const connections = 200;
 const stepMsMax = 20_000;
 
@@ -79,6 +80,18 @@ async function untilConnections(url, expected) {
   }
 }
 
+/** What a run of the probe with these arguments reports; it must end with code 0. */
+async function probed(...args) {
+  const stdio = ["ignore", "pipe", "inherit"];
+  const child = spawn(process.execPath, [probe, ...args, "--json"], { stdio });
+  const chunks = [];
+  child.stdout.on("data", (chunk) => chunks.push(chunk));
+  const [code] = await once(child, "close");
+  const report = JSON.parse(Buffer.concat(chunks).toString());
+  expectEqual(code, 0, `the exit code of: ${report.sentence}`);
+  return report;
+}
+
 async function main() {
   const { connect } = await import("../dist/client/node.js");
   const [tcpPort, webSocketPort, adminPort] = await freePorts(3);
@@ -123,6 +136,19 @@ async function main() {
       const leaving = clients.splice(0, connections / 2);
       await Promise.all(leaving.map((client) => client.close()));
       await untilConnections(`${admin}/stats`, connections / 2);
+    });
+    // Objectives that a busy machine keeps: a tenth of them is what the probe may be late.
+    const slo = ["--slo", "connect:p(99)<4s,echo:p(99)<4s,errors<0.1%"];
+    await step("holdfast-probe finds that 600 connections hold", async () => {
+      const short = ["--start", "300", "--max", "600", "--level-hold", "500ms", "--hold", "1s"];
+      const stats = ["--server-stats", admin];
+      const report = await probed("capacity", ...endpoints, ...short, ...slo, ...stats);
+      expectEqual(report.capacity.connections, 600, "the capacity");
+    });
+    await step("holdfast-probe drives 1,000 echoes a second", async () => {
+      const plan = ["-c", "50", "-R", "1k", "-d", "2s", "--threshold", "response:p(99)<4s"];
+      const report = await probed("load", endpoints[1], ...plan);
+      expectEqual(report.stages.at(-1).operations.echo.succeeded, 2_000, "echoes");
     });
     await step("SIGTERM ends the server with code 0", async () => {
       server.kill("SIGTERM");

@@ -4,8 +4,6 @@
 import type { ArrivalPlan, ScheduledKind } from "./generator-messages.ts";
 import { expectedArrivals, Schedule } from "./schedule.ts";
 
-export const SCHEDULED_KINDS: readonly ScheduledKind[] = ["connect", "echo", "publish", "churn"];
-
 /** Every arrival of one turn of the loop costs the others time: then sockets are looked at. */
 const TURN_BUDGET: Readonly<Record<ScheduledKind, number>> = {
   connect: 128,

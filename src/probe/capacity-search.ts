@@ -1,5 +1,5 @@
-// Where to look next: the search for the most connections that hold. Pure: it is told how each level
-// went, and nothing else.
+// Where to look next: the search for the most connections that hold. Pure: it is told how each
+// level went, and nothing else.
 //
 // `exp` doubles until a level fails, then narrows the bracket between the best level and the least
 // that failed. A level that failed at a wall says where the wall stands: what was still held. That

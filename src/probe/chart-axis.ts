@@ -30,14 +30,16 @@ export interface Extent {
 }
 
 const TICKS = 4;
+/** So much above the highest figure stays free, for the marks at the upper end of a plot. */
+const HEADROOM = 1.04;
 
-/** From 0 to a round number that is no less than `max`. */
+/** From 0 to a round number that is more than `max`. */
 export function linearAxis(max: number, unit: FigureUnit, { from, to }: Extent): Axis {
   const highest = Number.isFinite(max) && max > 0 ? max : 1;
   const scale = unit === "bytes" ? 1_024 ** Math.floor(Math.log(highest) / Math.log(1_024)) : 1;
   const exact = roundStep(highest / scale / TICKS) * scale;
   const step = unit === "count" ? Math.max(1, exact) : exact;
-  const steps = Math.ceil(highest / step - 1e-9);
+  const steps = Math.ceil((highest * HEADROOM) / step);
   const top = steps * step;
   const at = (value: number): number => from + (to - from) * clamp(value / top);
   const ticks = Array.from({ length: steps + 1 }, (_, index) => {
@@ -58,7 +60,7 @@ export function logAxis(values: readonly number[], unit: FigureUnit, { from, to 
   }
   if (most === 0) [least, most] = [0.1, 10];
   const low = Math.floor(Math.log10(least) + 1e-9);
-  const high = Math.max(low + 1, Math.ceil(Math.log10(most) - 1e-9));
+  const high = Math.max(low + 1, Math.ceil(Math.log10(most * HEADROOM)));
   const at = (value: number): number => {
     const place = value > 0 ? (Math.log10(value) - low) / (high - low) : 0;
     return from + (to - from) * clamp(place);

@@ -8,6 +8,7 @@ import {
   drawing,
   emptyFigure,
   figure,
+  type LegendEntry,
   leftAxis,
   limitLine,
 } from "./chart-frame.ts";
@@ -53,31 +54,53 @@ export function barFigure({ title, note, axis, bars, limit }: BarChart): Markup 
   const scale = linearAxis(Math.max(most, limit?.value ?? 0), "count", area.y);
   const slot = (area.x.to - area.x.from) / bars.length;
   const every = Math.ceil(WORD_WIDTH / slot);
+  const at = (value: number): number => scale.at(value);
+  const spotOf = (index: number): Spot => {
+    // Words that would run into each other are left out; the last one says how it ended.
+    const isLast = index === bars.length - 1;
+    const hasWords = isLast || (index % every === 0 && index + every <= bars.length);
+    return { middle: area.x.from + (index + 0.5) * slot, slot, hasWords };
+  };
   const body = [
     leftAxis(area, scale, axis),
     html`<path class="floor" d="M${area.x.from} ${area.y.from}H${area.x.to}"/>`,
-    ...bars.map((bar, index) => {
-      const middle = area.x.from + (index + 0.5) * slot;
-      // Words that would run into each other are left out; the last one says how it ended.
-      const isLast = index === bars.length - 1;
-      const hasWords = isLast || (index % every === 0 && index + every <= bars.length);
-      return barMarkup(bar, area, (value) => scale.at(value), { middle, slot, hasWords });
-    }),
-    limit === null ? NOTHING : limitLine(area, scale.at(limit.value), limit.label),
+    ...bars.map((bar, index) => barMarkup(bar, area, at, spotOf(index))),
+    limit === null ? NOTHING : limitLine(area, at(limit.value), limit.label),
+    ...bars.map((bar, index) => wordsMarkup(bar, area, at, spotOf(index))),
   ];
-  return figure({ title, note, body: drawing(area, `${title}: ${note}`, body) });
+  const legend = verdictLegend(bars);
+  return figure({ title, note, legend, body: drawing(area, `${title}: ${note}`, body) });
 }
 
-function barMarkup(
-  bar: Bar,
-  { y }: Canvas,
-  at: (value: number) => number,
-  spot: { readonly middle: number; readonly slot: number; readonly hasWords: boolean },
-): Markup {
+const VERDICT_MEANINGS: Readonly<Record<StageVerdict, string>> = {
+  ok: "ok: all held",
+  missed: "missed: an objective did not hold",
+  wall: "wall: connections are missing",
+  scram: "scram: backed off for the server's sake",
+  "generator-bound": "gen-bound: the probe's limit, no verdict",
+  aborted: "aborted",
+};
+
+/** Of the verdicts that there are. */
+function verdictLegend(bars: readonly Bar[]): LegendEntry[] {
+  const verdicts = new Set(bars.map(({ verdict }) => verdict));
+  return [...verdicts].map((verdict) => ({
+    label: VERDICT_MEANINGS[verdict],
+    box: `v-${verdict}`,
+  }));
+}
+
+/** Where a bar stands. */
+interface Spot {
+  readonly middle: number;
+  readonly slot: number;
+  readonly hasWords: boolean;
+}
+
+function barMarkup(bar: Bar, { y }: Canvas, at: (value: number) => number, spot: Spot): Markup {
   const { label, intended, actual, verdict, reasons } = bar;
-  const { middle, slot, hasWords } = spot;
-  const width = Math.max(1, Math.min(BAR_WIDTH_MAX, slot * 0.66));
-  const x = place(middle - width / 2);
+  const width = Math.max(1, Math.min(BAR_WIDTH_MAX, spot.slot * 0.66));
+  const x = place(spot.middle - width / 2);
   const box = (value: number, name: string): Markup => {
     const top = place(at(value));
     return html`<rect class="${name}" x="${x}" y="${top}" width="${place(width)}"
@@ -85,14 +108,15 @@ function barMarkup(
   };
   const of = `${countFigure(actual)} of ${countFigure(intended)} intended`;
   const tip = [`${label}: ${of}`, verdict, ...reasons].join("\n");
-  const words = hasWords
-    ? html`<text class="middle" x="${place(middle)}" y="${y.from + 15}">${label}</text><text
- class="middle t-${verdict}" x="${place(middle)}" y="${y.from + 30}">${VERDICT_WORDS[verdict]}</text>`
-    : NOTHING;
-  const value = hasWords
-    ? html`<text class="middle strong halo" x="${place(middle)}"
- y="${place(at(actual) - 5)}">${shortFigure(actual)}</text>`
-    : NOTHING;
-  return html`<g><title>${tip}</title>${box(intended, "intended")}${box(actual, `v-${verdict}`)}
-${words}${value}</g>`;
+  return html`<g><title>${tip}</title>${box(intended, "intended")}${box(actual, `v-${verdict}`)}</g>`;
+}
+
+/** Above everything else, so that no line goes through them. */
+function wordsMarkup(bar: Bar, { y }: Canvas, at: (value: number) => number, spot: Spot): Markup {
+  if (!spot.hasWords) return NOTHING;
+  const { label, actual, verdict } = bar;
+  const x = place(spot.middle);
+  return html`<text class="middle" x="${x}" y="${y.from + 15}">${label}</text><text
+ class="middle t-${verdict}" x="${x}" y="${y.from + 30}">${VERDICT_WORDS[verdict]}</text><text
+ class="middle strong halo" x="${x}" y="${place(at(actual) - 5)}">${shortFigure(actual)}</text>`;
 }

@@ -49,8 +49,7 @@ export function deathsFigure(deaths: readonly DeathCount[]): Markup {
     note,
     legend: rows.map(({ code, count }, index) => ({
       label: `${code} ${countFigure(count)}`,
-      style: STYLES[index]!,
-      isBox: true,
+      box: `f${STYLES[index]!}`,
     })),
     body: drawing(area, `${TITLE}: ${note}`, [leftAxis(area, scale, "deaths"), floor, ...columns]),
   });

@@ -90,10 +90,7 @@ function curveMarkup({ style, steps }: Curve, pointOf: (step: Step) => Point): M
 }
 
 function percentileTicks(nines: number, at: (above: number) => number): Tick[] {
-  const ticks = [
-    { at: at(1), label: "0%" },
-    { at: at(0.5), label: "50%" },
-  ];
+  const ticks = [{ at: at(0.5), label: "50%" }];
   for (let nine = 1; nine <= nines + 1e-9; nine++) {
     const percent = 100 - 100 * 10 ** -nine;
     ticks.push({ at: at(10 ** -nine), label: `${Number(percent.toPrecision(nine + 1))}%` });
@@ -121,6 +118,8 @@ function curveOf(
     steps.push({ above: 1 - below / count, ms: pairs[at]! / 1_000 });
     below += pairs[at + 1]!;
   }
+  // The greatest is the greatest up to the last of all samples.
+  steps.push({ above: 1 / count, ms: merged.maxMs });
   return { steps, count, p99: merged.percentileMs(99) };
 }
 

@@ -9,12 +9,12 @@ export type LineStyle = 1 | 2 | 3 | 4 | 5 | 6;
 
 export interface LegendEntry {
   readonly label: string;
-  readonly style: LineStyle;
+  /** A line in this style, or a box of this class of the style sheet. */
+  readonly style?: LineStyle;
+  readonly box?: string;
   /** Column of the series that is shown beside the label while the pointer is over a chart. */
   readonly key?: string;
   readonly unit?: FigureUnit;
-  /** Drawn as a filled box instead of a line. */
-  readonly isBox?: boolean;
 }
 
 export interface FigureParts {
@@ -52,7 +52,7 @@ export function canvas(
 
 export function figure({ title, note, isWide = false, legend = [], body }: FigureParts): Markup {
   return html`<figure class="card${isWide ? " wide" : ""}"><figcaption><h3>${title}</h3>
-<p>${note}</p></figcaption>${legend.length === 0 ? NOTHING : legendMarkup(legend)}${body}</figure>
+${note === "" ? NOTHING : html`<p>${note}</p>`}</figcaption>${legend.length === 0 ? NOTHING : legendMarkup(legend)}${body}</figure>
 `;
 }
 
@@ -62,15 +62,15 @@ export function emptyFigure(title: string, text: string): Markup {
 }
 
 function legendMarkup(entries: readonly LegendEntry[]): Markup {
-  const items = entries.map(({ label, style, key, unit, isBox }) => {
+  const items = entries.map(({ label, style, box, key, unit }) => {
     const swatch =
-      isBox === true
-        ? html`<rect class="f${style}" width="12" height="8" rx="1.5"/>`
-        : html`<path class="l${style}" d="M1 4h22"/>`;
-    const width = isBox === true ? 12 : 24;
+      style === undefined
+        ? html`<svg width="13" height="9" aria-hidden="true"><rect class="${box ?? ""}" x=".5" y=".5"
+ width="12" height="8" rx="1.5"/></svg>`
+        : html`<svg width="24" height="8" aria-hidden="true"><path class="l${style}" d="M2 4h20"/></svg>`;
     const slot =
       key === undefined ? NOTHING : html` <b data-key="${key}" data-unit="${unit ?? "count"}"></b>`;
-    return html`<li><svg width="${width}" height="8" aria-hidden="true">${swatch}</svg>${label}${slot}</li>`;
+    return html`<li>${swatch}${label}${slot}</li>`;
   });
   return html`<ul class="legend">${items}</ul>`;
 }

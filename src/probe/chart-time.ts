@@ -27,6 +27,8 @@ export interface TimeLine {
   readonly values: readonly (number | null)[];
   readonly isRight?: boolean;
   readonly isArea?: boolean;
+  /** It changes at once and stays: the line has corners instead of slopes. */
+  readonly isStep?: boolean;
 }
 
 export interface Band {
@@ -132,12 +134,21 @@ function lineMarkup(
   { y }: Canvas,
   pointAt: (index: number) => Point | null,
 ): Markup {
-  const points = thinned(line.values).map(pointAt);
+  const thin = thinned(line.values).map(pointAt);
+  const points = line.isStep === true ? stepped(thin) : thin;
   const fill =
     line.isArea === true
       ? html`<path class="a${line.style}" d="${areaPath(points, y.from)}"/>`
       : NOTHING;
   return html`${fill}<path class="l${line.style}" d="${linePath(points)}"/>`;
+}
+
+/** A figure of a second holds from the end of the second before. */
+function stepped(points: readonly (Point | null)[]): (Point | null)[] {
+  return points.flatMap((point, index) => {
+    const before = points[index - 1];
+    return point === null || before == null ? [point] : [{ x: before.x, y: point.y }, point];
+  });
 }
 
 /** Stages as stripes, with a mark in the verdict's colour above, and their names where they fit. */

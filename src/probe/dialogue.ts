@@ -66,7 +66,8 @@ export class Dialogue {
     this.#goodbye = writer.frame({ id: 0, goodbye: { code: 1000, reason: "" } });
     const payload = this.#pattern;
     this.#echo = bodyOf(writer.frame({ id: 0, call: { method: ECHO_METHOD, payload } }));
-    const names = Array.from({ length: topics }, (_, topic) => `probe.${topic}`);
+    // Two probes at one server must not hear each other.
+    const names = Array.from({ length: topics }, (_, topic) => `probe.${seed}.${topic}`);
     this.#subscribes = names.map((topic) =>
       writer.frame({ id: SUBSCRIBE_ID, subscribe: { topic } }),
     );

@@ -26,6 +26,7 @@ import {
 import { OPERATION_KINDS, type OperationKind } from "./report.ts";
 import { SourceAddresses } from "./source-addresses.ts";
 import type { Target } from "./target.ts";
+import { TopicLedger } from "./topic-ledger.ts";
 
 const RECEIVE_BYTES = 65_536;
 export const REPORT_MS = 250;
@@ -37,8 +38,6 @@ const QUEUE_BYTES_MAX = 262_144;
 const PAIRS_MAX = 64;
 /** Composed for one connection before it is written. */
 const WRITE_BYTES_MAX = 32_768;
-/** No event of a publisher has come, and how many went before is not known. */
-const UNSEEN = -1;
 
 /** What the process uses; asked once per report. */
 export interface GeneratorHealth {
@@ -71,13 +70,14 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   readonly #held: ProbeConnection[] = [];
   /** Held, and made to misbehave. */
   readonly #faulty: Set<ProbeConnection> = new Set();
+  /** Closed by us as soon as what is under way over them has ended. */
+  readonly #leaving: Set<ProbeConnection> = new Set();
   readonly #startedMs: number;
-  /** By topic: what was published last, and who publishes. */
-  readonly #published: number[];
-  readonly #publishers: (ProbeConnection | null)[];
+  readonly #topics: TopicLedger;
   #nextTarget: number;
   #nextHeld: number = 0;
-  #nextTopic: number = 0;
+  /** Operations whose answer may still come; those of connections that ended are over. */
+  #waiting: number = 0;
   /** The connection that operations are being composed for, and how many more it carries. */
   #carrier: ProbeConnection | null = null;
   #carries: number = 0;
@@ -113,8 +113,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#prng = new Prng(setup.seed + setup.index);
     this.#sources =
       setup.sources === null ? null : new SourceAddresses(setup.sources, setup.targets.length);
-    this.#published = new Array<number>(setup.topics).fill(0);
-    this.#publishers = new Array<ProbeConnection | null>(setup.topics).fill(null);
+    this.#topics = new TopicLedger(setup.topics, setup.generators);
     this.#nextTarget = setup.index % setup.targets.length;
     const now = clock.now();
     this.#startedMs = now;
@@ -137,8 +136,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   }
 
   /**
-   * Starts what is due, as much as one turn may, and no more. What is left then stays scheduled, and
-   * is missing from what was started.
+   * Starts what is due, as much as one turn may, and no more. What is left then stays scheduled,
+   * and is missing from what was started.
    */
   halt(kind: ScheduledKind): void {
     this.#arrivals.run(this.#clock.now(), this.#startArrival);
@@ -156,16 +155,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   /** Events up to these numbers were published; those that did not come were missed. */
   settle(published: readonly (readonly number[])[]): void {
-    for (const connection of this.#held) {
-      const lastSeen = connection.lastSeen;
-      if (lastSeen === null) continue;
-      for (const [publisher, byTopic] of published.entries()) {
-        const last = byTopic[connection.topic] ?? 0;
-        const seen = lastSeen[publisher]!;
-        if (last > seen) this.#tally.deliveries.missed += last - seen;
-        lastSeen[publisher] = Math.max(last, seen);
-      }
-    }
+    this.#topics.settle(this.#held, published, this.#tally.deliveries);
   }
 
   /** Closes every connection, and reports a last time. */
@@ -179,7 +169,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#attempts.remove(attempt);
       connection.close();
     }
-    for (const connection of [...this.#held, ...this.#faulty]) this.#retire(connection);
+    const all = [...this.#held, ...this.#faulty, ...this.#leaving];
+    for (const connection of all) this.#retire(connection);
     this.#sendReport(this.#clock.now(), true);
   }
 
@@ -208,7 +199,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#tally.histogram("lateness").recordMs(now - this.#nextTickMs);
       this.#nextTickMs += TICK_MS;
     }
-    this.#expire(now);
+    // After a standstill, what has arrived in time lies in the sockets and is to be read first.
+    if (this.#isOverdue(now)) this.#clock.afterPoll(() => this.#expire(now));
     this.#shrinkSome(now);
     if (now >= this.#nextReportMs) {
       this.#sendReport(now, false);
@@ -221,6 +213,14 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     if (kind === "connect") this.#connect(intendedMs);
     else if (kind === "churn") this.#churn(intendedMs);
     else this.#operate(kind, intendedMs);
+  }
+
+  #isOverdue(now: number): boolean {
+    const { connectTimeoutMs, operationTimeoutMs } = this.#setup;
+    return (
+      this.#attempts.oldest(now - connectTimeoutMs) !== 0 ||
+      this.#operations.oldest(now - operationTimeoutMs) !== 0
+    );
   }
 
   /** Overdue attempts and operations: both lists are in the order of their start. */
@@ -238,8 +238,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#operations.remove(operation);
       // Those of a connection that has ended were counted when it did.
       if (connection.state === STATE.CLOSED) continue;
-      connection.waiting--;
       this.#operationFailed(`${this.#operationKind}.timeout`);
+      this.#operationEnded(connection);
     }
   }
 
@@ -250,10 +250,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     const now = this.#clock.now();
     const connection = new ProbeConnection(this, this.#nextTarget);
     this.#nextTarget = (this.#nextTarget + 1) % this.targets.length;
-    if (this.#setup.traffic === "publish") {
-      connection.topic = this.#nextTopic;
-      this.#nextTopic = (this.#nextTopic + 1) % this.#setup.topics;
-    }
+    if (this.#setup.traffic === "publish") connection.topic = this.#topics.nextSubscription();
     this.#tally.counts.connect.started++;
     this.#tally.histogram("connectLateness").recordMs(now - intendedMs);
     connection.attempt = this.#attempts.add(connection, intendedMs, now);
@@ -328,7 +325,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     } else {
       connection.index = this.#held.length;
       this.#held.push(connection);
-      if (connection.topic !== -1) connection.lastSeen = this.#nothingSeen();
+      const isFlowing = this.#arrivals.toCome("publish") > 0;
+      if (connection.topic !== -1) this.#topics.subscribe(connection, isFlowing);
     }
   }
 
@@ -348,40 +346,67 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     const ageMs = this.#clock.now() - this.#startedMs - connection.heldAtMs;
     this.#tally.died(failure, ageMs);
     if (connection.waiting > 0) {
+      this.#waiting -= connection.waiting;
       this.#operationFailed(`${this.#operationKind}.lost`, connection.waiting);
     }
   }
 
-  /** Closes it ourselves. */
+  /** Closes it ourselves, with whatever is under way over it. */
   #retire(connection: ProbeConnection): void {
     if (!connection.isSilent) this.#dialogue.sayGoodbye(connection);
     connection.close();
+    this.#waiting -= connection.waiting;
     this.#giveBack(connection);
+  }
+
+  /** Carries nothing more, and is closed when its answers have come. */
+  #leave(connection: ProbeConnection): void {
+    this.#delist(connection);
+    if (connection.waiting === 0) this.#retire(connection);
+    else this.#leaving.add(connection);
   }
 
   #giveBack(connection: ProbeConnection): void {
     if (connection.pair !== -1) this.#sources!.release(connection.target, connection.pair);
     connection.pair = -1;
+    this.#leaving.delete(connection);
+    this.#delist(connection);
+  }
+
+  /** It is no longer one of those held. */
+  #delist(connection: ProbeConnection): void {
     if (this.#carrier === connection) {
       this.#dialogue.discard();
       this.#carrier = null;
     }
-    if (this.#publishers[connection.topic] === connection)
-      this.#publishers[connection.topic] = null;
-    if (connection.isFaulty) this.#faulty.delete(connection);
-    if (connection.index === -1) return;
+    const { index } = connection;
+    if (!this.#faulty.delete(connection) && index === -1) return;
+    if (index === -1) return;
     const last = this.#held.pop()!;
     if (last !== connection) {
-      this.#held[connection.index] = last;
-      last.index = connection.index;
+      this.#held[index] = last;
+      last.index = index;
     }
     connection.index = -1;
   }
 
   #churn(intendedMs: number): void {
     this.#dismissCarrier();
-    if (this.#held.length > 0) this.#retire(this.#held[this.#prng.int(0, this.#held.length - 1)]!);
+    const leaver = this.#nextLeaver();
+    if (leaver !== null) this.#leave(leaver);
     this.#connect(intendedMs);
+  }
+
+  /** Drawn from those held; a publisher only where all are, for its successor may overtake it. */
+  #nextLeaver(): ProbeConnection | null {
+    const { length } = this.#held;
+    if (length === 0) return null;
+    const drawn = this.#prng.int(0, length - 1);
+    for (let step = 0; step < length; step++) {
+      const connection = this.#held[(drawn + step) % length]!;
+      if (!connection.isPublisher) return connection;
+    }
+    return this.#held[drawn]!;
   }
 
   get #isOpening(): boolean {
@@ -421,8 +446,9 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     const now = this.#clock.now();
     this.#tally.counts[kind].started++;
     this.#tally.histogram("lateness").recordMs(now - intendedMs);
-    const topic = kind === "publish" ? this.#nextPublish() : -1;
-    const connection = kind === "publish" ? this.#publisherOf(topic) : this.#nextCarrier();
+    const topic = kind === "publish" ? this.#topics.nextPublish() : -1;
+    const connection =
+      topic === -1 ? this.#nextCarrier() : this.#topics.publisherOf(topic, this.#held);
     if (connection === null) {
       this.#operationFailed(`${kind}.unconnected`);
       return;
@@ -435,8 +461,9 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#carrier = connection;
     const id = wireId(this.#operations.add(connection, intendedMs, now));
     connection.waiting++;
+    this.#waiting++;
     if (kind === "publish") {
-      const sequence = ++this.#published[topic]!;
+      const sequence = ++this.#topics.published[topic]!;
       this.#dialogue.publish(topic, id, sequence, intendedMs);
     } else {
       this.#dialogue.echo(id);
@@ -466,53 +493,28 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     const operation = this.#operations.fromWireId(id);
     // An answer to what was given up, or to nothing: an echo of ours came to another connection.
     if (this.#operations.ownerOf(operation) !== connection) return;
-    connection.waiting--;
     this.#operations.remove(operation);
-    if (failure !== null) {
-      this.#operationFailed(failure);
-      return;
-    }
+    if (failure === null) this.#operationSucceeded(operation);
+    else this.#operationFailed(failure);
+    this.#operationEnded(connection);
+  }
+
+  #operationSucceeded(operation: number): void {
     const now = this.#clock.now();
     this.#tally.counts[this.#operationKind].succeeded++;
     this.#tally.histogram("service").recordMs(now - this.#operations.startedMs(operation));
     this.#tally.histogram("response").recordMs(now - this.#operations.intendedMs(operation));
   }
 
-  // Topics.
-
-  #nextPublish(): number {
-    const topic = this.#nextTopic;
-    this.#nextTopic = (topic + 1) % this.#setup.topics;
-    return topic;
-  }
-
-  /** One connection publishes to a topic while it lives, so that its events stay in order. */
-  #publisherOf(topic: number): ProbeConnection | null {
-    const publisher = this.#publishers[topic]!;
-    if (publisher !== null) return publisher;
-    const next = this.#held[topic % Math.max(1, this.#held.length)] ?? null;
-    this.#publishers[topic] = next;
-    return next;
-  }
-
-  /** Whoever subscribes while events flow begins with the first that comes. */
-  #nothingSeen(): Float64Array {
-    const isFlowing = this.#arrivals.toCome("publish") > 0;
-    return new Float64Array(this.#setup.generators).fill(isFlowing ? UNSEEN : 0);
+  #operationEnded(connection: ProbeConnection): void {
+    connection.waiting--;
+    this.#waiting--;
+    if (connection.waiting === 0 && this.#leaving.has(connection)) this.#retire(connection);
   }
 
   onEvent(connection: ProbeConnection, publisher: number, sequence: number, atMs: number): void {
-    const { lastSeen } = connection;
-    if (lastSeen === null || publisher >= lastSeen.length) return;
-    const seen = lastSeen[publisher]!;
     const { deliveries } = this.#tally;
-    if (seen !== UNSEEN && sequence <= seen) {
-      deliveries.duplicates++;
-      return;
-    }
-    deliveries.received++;
-    if (seen !== UNSEEN) deliveries.missed += sequence - seen - 1;
-    lastSeen[publisher] = sequence;
+    if (!this.#topics.receive(connection, publisher, sequence, deliveries)) return;
     this.#tally.histogram("delivery").recordMs(this.#clock.now() - atMs);
   }
 
@@ -544,8 +546,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
         held: this.#count,
         connecting: this.#attempts.count,
         connectedAtMs: this.#connectedAtMs,
-        waiting: this.#operations.count,
-        published: [...this.#published],
+        waiting: this.#waiting,
+        published: [...this.#topics.published],
         toCome: {
           connect: this.#arrivals.toCome("connect"),
           echo: this.#arrivals.toCome("echo"),

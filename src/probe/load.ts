@@ -29,6 +29,8 @@ const OPERATIONS_PER_GENERATOR = 60_000;
 const MISSING_SHARE_MAX = 0.01;
 /** Events that are still under way when publishing ends have come after this. */
 const DELIVERY_MS = 1_000;
+/** Timeouts are noticed, and reported, so much later at most. */
+const TIMEOUT_SLACK_MS = 500;
 
 export async function runLoad(options: LoadOptions, context: RunContext): Promise<Report> {
   const before = options.baselineFile === null ? null : readBaseline(options.baselineFile);
@@ -110,40 +112,51 @@ class LoadRun {
       const churn = [{ durationMs, fromPerSecond: rate, toPerSecond: rate }];
       run.schedule({ kind: "churn", arrival, segments: churn, startAtMs });
     }
+    // A step has no length of its own.
+    const parts = segments.filter((segment) => segment.durationMs > 0);
     let endMs = startAtMs;
-    for (const [index, segment] of segments.entries()) {
-      // A step has no length of its own.
-      if (segment.durationMs === 0) continue;
+    let before: Stage | null = null;
+    for (const segment of parts) {
       endMs += segment.durationMs;
       const stage = await run.beginStage("load", segmentName(segment), connections);
+      if (before !== null) this.#endLoad(before);
+      before = stage;
       stage.connectPerSecond = faults.churnPerSecond;
       run.phase("loading", segment.durationMs);
       await this.#within(stage, () => run.context.clock.now() >= endMs || this.#mustEnd());
-      if (index === segments.length - 1 || this.#isEnded) await this.#drain();
       stage.operateMs = Math.min(segment.durationMs, run.context.clock.now() - stage.startMs);
       stage.connectMs = stage.operateMs;
-      await run.endStage();
-      this.#endStage(stage, run.held < connections * (1 - MISSING_SHARE_MAX) ? "wall" : "ok");
-      if (this.#isEnded) return;
+      if (this.#isEnded) break;
     }
+    if (before === null) return;
+    await this.#drain(before);
+    await run.endStage();
+    this.#endLoad(before);
+  }
+
+  #endLoad(stage: Stage): void {
+    const isShort = this.#run.held < stage.intended * (1 - MISSING_SHARE_MAX);
+    this.#endStage(stage, isShort ? "wall" : "ok");
   }
 
   /** Answers and events that are under way come in; what did not come by then is missed. */
-  async #drain(): Promise<void> {
+  async #drain(stage: Stage): Promise<void> {
     const run = this.#run;
     run.generators.halt("echo");
     run.generators.halt("publish");
     run.generators.halt("churn");
     const { operationTimeoutMs, traffic } = this.#options;
-    const since = run.context.clock.now();
+    const { clock } = run.context;
+    const waitMs = operationTimeoutMs + TIMEOUT_SLACK_MS;
+    let since = clock.now();
     run.phase("draining", operationTimeoutMs);
-    await run.waitFor(
-      () =>
-        run.generators.sum((state) => state.waiting) === 0 ||
-        run.context.clock.now() - since > operationTimeoutMs + 500,
+    await this.#within(
+      stage,
+      () => run.generators.sum(({ waiting }) => waiting) === 0 || clock.now() - since > waitMs,
     );
     if (traffic !== "publish") return;
-    await run.waitMs(DELIVERY_MS);
+    since = clock.now();
+    await this.#within(stage, () => clock.now() - since >= DELIVERY_MS);
     const published = run.generators.states.map((state) => state?.published ?? []);
     run.generators.tellAll({ type: "settle", published });
   }
@@ -275,8 +288,8 @@ function checkComparable(before: Report, options: LoadOptions): void {
   const had = known.map(({ name }) => `"${name}"`).join(", ");
   throw new HoldfastError(
     "HOLDFAST_OPTIONS_INVALID",
-    `--baseline: ${options.baselineFile!} has no stage that this run has: ` +
-      `${had === "" ? "none of its stages counts" : `it has ${had}`}; this run has "${names.join('", "')}"`,
+    `--baseline: ${options.baselineFile!} has no stage that this run has: it has ` +
+      `${had === "" ? "none that counts" : had}; this run has "${names.join('", "')}"`,
   );
 }
 

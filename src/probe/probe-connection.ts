@@ -109,6 +109,8 @@ export class ProbeConnection implements FrameHandler {
   isFaulty: boolean = false;
   /** It answers and sends nothing more. */
   isSilent: boolean = false;
+  /** It publishes to a topic, its own or another. */
+  isPublisher: boolean = false;
   topic: number = -1;
   /** By publisher: the last sequence number that came; null: it is not subscribed. */
   lastSeen: Float64Array | null = null;

@@ -64,6 +64,16 @@ export function unitFigure(value: number | null, unit: string): string {
   return unit === "per_second" ? `${countFigure(value)}/s` : countFigure(value);
 }
 
+/** A figure whose unit stands elsewhere: `0.031`, `34.1`, `49,980`. */
+export function looseFigure(value: number): string {
+  return Math.abs(value) >= 999.5 ? countFigure(value) : `${Number(value.toPrecision(3))}`;
+}
+
+/** How many times as much: `x1.67`; from nothing to something it is no number. */
+export function ratioFigure(ratio: number | null): string {
+  return ratio === null ? UNKNOWN : `x${Number(ratio.toPrecision(3))}`;
+}
+
 /** `1 process`, `4 processes`. */
 export function countOf(count: number, one: string, many: string = `${one}s`): string {
   return `${countFigure(count)} ${count === 1 ? one : many}`;

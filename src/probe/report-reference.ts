@@ -1,19 +1,7 @@
-// docs/probe-report.md, made from the report's schema and the tables of the code.
+// docs/probe-report.md, made from the report's schema.
 
-import { FAILURES, type FailureRow } from "./failure.ts";
-import { OUTCOME_EXIT_CODES, OUTCOMES, type Outcome, REPORT_SCHEMA } from "./report.ts";
+import { REPORT_SCHEMA } from "./report.ts";
 import { type JsonSchema, REPORT_JSON_SCHEMA } from "./report-schema.ts";
-
-const OUTCOME_MEANINGS: Readonly<Record<Outcome, string>> = {
-  passed: "The run answered its question, and what was demanded holds.",
-  failed: "A threshold, an objective or `--at-least` was missed.",
-  "generator-bound": "The probe itself was the limit: no verdict on the server.",
-  "no-convergence": "The search came to no end within its means.",
-  unreachable: "Nothing could be connected at the first level.",
-  regression: "It is worse than the baseline.",
-  aborted: "A signal ended it; the report holds what there was.",
-  error: "The probe failed: a defect, or a generator process that died.",
-};
 
 const INTRODUCTION = `# The probe's report
 
@@ -27,6 +15,7 @@ text on a terminal, \`--html\` and \`--csv\` are made from the same document, an
 unit or its type, or goes away. New fields, codes and kinds of limits come without a new number: skip
 what you do not know. Match \`outcome\`, \`verdict\`, \`kind\` and the codes; \`sentence\`, \`text\`,
 \`reasons\`, \`evidence\` and \`advice\` are for people and may change.
+[probe-codes.md](probe-codes.md) has the meaning of every code.
 
 ## Units
 
@@ -42,8 +31,6 @@ export function reportReference(): string {
     INTRODUCTION,
     section("Report", REPORT_JSON_SCHEMA),
     ...definitions.map(([name, schema]) => section(name, schema)),
-    outcomes(),
-    failures(),
   ];
   return sections.join("\n");
 }
@@ -84,27 +71,6 @@ function typeText(schema: JsonSchema): string {
   if (schema.const !== undefined) return `\`"${schema.const}"\``;
   if (schema.type === "array") return `list of ${typeText(schema.items ?? {})}`;
   return typeof schema.type === "string" ? schema.type : (schema.type ?? []).join(" or ");
-}
-
-function outcomes(): string {
-  const rows = OUTCOMES.map(
-    (outcome) =>
-      `| \`${outcome}\` | ${OUTCOME_EXIT_CODES[outcome]} | ${OUTCOME_MEANINGS[outcome]} |`,
-  );
-  const head = "| outcome | exit code | meaning |\n| --- | --- | --- |";
-  return `## Outcomes\n\n${head}\n${rows.join("\n")}\n`;
-}
-
-function failures(): string {
-  const about =
-    "What `code` in failures and deaths can be. `N` stands for a number that belongs to it.";
-  const rows = Object.entries<FailureRow>(FAILURES).map(([name, { detail, party, meaning }]) => {
-    const code = detail === undefined ? name : `${name}.N`;
-    const number = detail === undefined ? "" : ` \`N\` is the ${detail}.`;
-    return `| \`${code}\` | ${party} | ${cell(meaning + number)} |`;
-  });
-  const head = "| code | party | meaning |\n| --- | --- | --- |";
-  return `## Codes\n\n${about}\n\n${head}\n${rows.join("\n")}\n`;
 }
 
 function cell(text: string): string {

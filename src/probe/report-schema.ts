@@ -141,10 +141,10 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
     file: text("Where the earlier report was read from."),
     rows: list(
       object("One metric.", {
-        metric: text("What is compared."),
+        metric: text("What is compared; the name ends with its unit."),
         before: number("In the earlier report."),
         now: number("In this one."),
-        ratio: number("`now` divided by `before`."),
+        ratio: orNull(number("`now` divided by `before`; null: from nothing to something.")),
         isRegression: flag("It got worse by more than is allowed."),
       }),
       "One row for each metric that both reports have.",

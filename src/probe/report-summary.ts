@@ -3,16 +3,24 @@
 
 import type { FailureCount, GeneratorFigures, Report, StageReport } from "./report.ts";
 
-/** The stage that the headline figures come from: the last that held; else the last that counts. */
-export function mainStage(report: Pick<Report, "stages">): StageReport | null {
-  const stages = report.stages.filter(({ kind }) => kind !== "connect");
-  return (
-    stages.findLast(({ verdict, kind }) => verdict === "ok" && kind === "confirm") ??
-    stages.findLast(({ verdict }) => verdict === "ok") ??
-    stages.findLast(({ verdict }) => verdict !== "generator-bound") ??
-    report.stages.at(-1) ??
-    null
-  );
+/**
+ * The stage that the headline figures come from. Of a search, the confirmation or the last level that
+ * held; of a load, the last part that counts, whatever came of it.
+ */
+export function mainStage({
+  stages,
+  command,
+}: Pick<Report, "stages" | "command">): StageReport | null {
+  const counted = stages.filter(({ verdict }) => verdict !== "generator-bound");
+  const wanted =
+    command === "load"
+      ? [counted.findLast(({ kind }) => kind === "load")]
+      : [
+          counted.findLast(({ verdict, kind }) => verdict === "ok" && kind === "confirm"),
+          counted.findLast(({ verdict }) => verdict === "ok"),
+        ];
+  const found = wanted.find((stage) => stage !== undefined);
+  return found ?? counted.at(-1) ?? stages.at(-1) ?? null;
 }
 
 /** Failed attempts and operations, and connections that ended without our doing. */

@@ -8,7 +8,9 @@ import {
   coresFigure,
   countFigure,
   countOf,
+  looseFigure,
   msFigure,
+  ratioFigure,
   shareFigure,
   unitFigure,
 } from "./report-figures.ts";
@@ -249,8 +251,7 @@ function baselineLines(page: Page): string[] {
   if (baseline == null) return [];
   const rows = baseline.rows.map(({ metric, before, now, ratio, isRegression }) => {
     // A row's name carries its unit.
-    const times = ratio === null ? "" : `x${ratio.toFixed(3)}`;
-    const figures = [msFigure(before), msFigure(now), times];
+    const figures = [looseFigure(before), looseFigure(now), ratioFigure(ratio)];
     return [plain(metric), ...figures, isRegression ? "WORSE" : "ok"];
   });
   const head = [plain(baseline.file), "before", "now", "ratio", ""];

@@ -164,7 +164,7 @@ export interface Environment {
   readonly generatorProcesses: number;
   /** Files that one generator process may have open. */
   readonly generatorFileLimit: number | null;
-  /** Local address and port pairs to one target, over all generators; null where they don't count. */
+  /** Local address and port pairs to one target; null where the kernel chooses. */
   readonly sourceTuples: number | null;
 }
 
@@ -235,7 +235,8 @@ export interface DeliveryFigures {
 
 /**
  * `connect`: from the intended start to a connection that is ready for use. `connectService`: from
- * its real start. `lateness`: how late an echo or publish began, which is ours. `service`: from its
+ * its real start. `lateness`: how late an echo or publish began, or one of ten ticks a second of the
+ * probe's own loop: ours in any case. `service`: from its
  * real start to the answer. `response`: from its intended start to the answer. `delivery`: from
  * the intended start of a publish to the event at one subscriber.
  */

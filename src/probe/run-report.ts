@@ -1,6 +1,6 @@
 // Everything a run found out, put together.
 
-import { type HistogramPairs, LatencyHistogram } from "./histogram.ts";
+import type { HistogramPairs, LatencyHistogram } from "./histogram.ts";
 import {
   type LatencyName,
   REPORT_SCHEMA,

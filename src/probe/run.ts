@@ -101,6 +101,8 @@ export class Run {
   /** Whether the server runs on this machine. */
   readonly isLocal: boolean;
   #stage: Stage | null = null;
+  /** By the index of a stage: where its reports are added up. */
+  readonly #tallies: Map<number, Tally> = new Map();
   #stages: number = 0;
   #lost: string | null = null;
   #progressMs: number = 0;
@@ -282,18 +284,25 @@ export class Run {
 
   // Stages.
 
+  /** Ends the stage before, if there is one: nothing that happens falls between them. */
   async beginStage(kind: string, name: string, intended: number): Promise<Stage> {
-    await this.generators.beginStage(this.#stages);
-    this.#check();
     const { clock } = this.context;
+    const before = this.#stage;
+    const tally = new Tally();
+    const index = this.#stages++;
+    this.#tallies.set(index, tally);
+    await this.#listen(() => this.generators.beginStage(index));
+    this.#check();
+    const startMs = clock.now();
+    if (before !== null) before.endMs = startMs;
     const stage: Stage = {
-      index: this.#stages++,
+      index,
       kind,
       name,
       intended,
-      startMs: clock.now(),
+      startMs,
       heldBefore: this.held,
-      tally: new Tally(),
+      tally,
       serverBefore: this.watch?.last ?? null,
       serverSamples: [],
       listenBefore: this.isLocal ? readListenDrops() : null,
@@ -302,7 +311,7 @@ export class Run {
       operateMs: 0,
       connectPerSecond: 0,
       phase: "connecting",
-      phaseStartMs: clock.now(),
+      phaseStartMs: startMs,
       phaseOfMs: null,
       endMs: 0,
     };
@@ -464,7 +473,7 @@ export class Run {
     this.#signs.add(report);
     this.seconds.add(report);
     this.total.add(report);
-    if (this.#stage !== null && report.stage === this.#stage.index) this.#stage.tally.add(report);
+    this.#tallies.get(report.stage)?.add(report);
   }
 
   #setup(index: number): GeneratorSetup {

@@ -101,8 +101,8 @@ export function stageSample(run: Run, stage: Stage): Sample {
 }
 
 /**
- * The share of errors is that of connections (attempts that failed and deaths, of those intended) or
- * of operations, whichever is worse: many good echoes must not hide connections that are missing.
+ * The share of errors is that of connections (attempts that failed and deaths, of those intended)
+ * or of operations, whichever is worse: many good echoes must not hide missing connections.
  */
 function stageErrors(run: Run, stage: Stage): { bad: number; all: number } {
   const { tally, intended } = stage;

@@ -31,38 +31,6 @@ function judged({ stages }: Report): StageReport[] {
   return stages.filter(({ verdict }) => verdict !== "generator-bound");
 }
 
-describe("a server limited to 5,000 files", () => {
-  it("holds as many as it has files left, and its file limit is named", async ({
-    onTestFinished,
-  }) => {
-    const server = await EchoProcess.start({ files: 5_000 }, onTestFinished);
-    const expected = 5_000 - server.ownFiles;
-    const { code, report } = await capacity(
-      onTestFinished,
-      ...[server.endpoint, ...RAW, "--ping-rate", "0.1", "--server-stats", String(server.pid)],
-      ...["--start", "2k", ...QUICK],
-    );
-    expect([code, report.outcome]).toEqual([0, "passed"]);
-    const { connections, failedAt, confirmed } = report.capacity!;
-    expect(Math.abs(connections - expected)).toBeLessThanOrEqual(expected * 0.01);
-    expect(failedAt).toBeGreaterThan(connections);
-    expect(failedAt! - connections).toBeLessThanOrEqual(connections * 0.01 + 1);
-    expect(confirmed).toEqual({ connections: Math.floor(connections * 0.95), holdMs: 1_000 });
-    expect(report.limit).toMatchObject({
-      kind: "server-files",
-      party: "server",
-      confidence: "certain",
-    });
-    expect(report.sentence).toMatch(/limit: the server's file limit: 5,000 of 5,000 files in use/);
-    // The wall hurts nobody who was there before.
-    expect(report.stages.filter(({ verdict }) => verdict === "wall").length).toBeGreaterThan(0);
-    expect(report.deaths.every(({ byAge }) => byAge.slice(2).every((count) => count === 0))).toBe(
-      true,
-    );
-    expect(report.server!.bytesPerConnection!.slope).toBeGreaterThan(500);
-  }, 60_000);
-});
-
 describe.concurrent("a server that refuses beyond 3,000 by policy", () => {
   const flags = ["--connection-max", String(CONNECTIONS_MAX)];
 
@@ -103,7 +71,39 @@ describe.concurrent("a server that refuses beyond 3,000 by policy", () => {
   }, 60_000);
 });
 
-describe("a server that accepts slowly", () => {
+describe("a server limited to 5,000 files", () => {
+  it("holds as many as it has files left, and its file limit is named", async ({
+    onTestFinished,
+  }) => {
+    const server = await EchoProcess.start({ files: 5_000 }, onTestFinished);
+    const expected = 5_000 - server.ownFiles;
+    const { code, report } = await capacity(
+      onTestFinished,
+      ...[server.endpoint, ...RAW, "--ping-rate", "0.1", "--server-stats", String(server.pid)],
+      ...["--start", "2k", ...QUICK],
+    );
+    expect([code, report.outcome]).toEqual([0, "passed"]);
+    const { connections, failedAt, confirmed } = report.capacity!;
+    expect(Math.abs(connections - expected)).toBeLessThanOrEqual(expected * 0.01);
+    expect(failedAt).toBeGreaterThan(connections);
+    expect(failedAt! - connections).toBeLessThanOrEqual(connections * 0.01 + 1);
+    expect(confirmed).toEqual({ connections: Math.floor(connections * 0.95), holdMs: 1_000 });
+    expect(report.limit).toMatchObject({
+      kind: "server-files",
+      party: "server",
+      confidence: "certain",
+    });
+    expect(report.sentence).toMatch(/limit: the server's file limit: 5,000 of 5,000 files in use/);
+    // The wall hurts nobody who was there before.
+    expect(report.stages.filter(({ verdict }) => verdict === "wall").length).toBeGreaterThan(0);
+    expect(report.deaths.every(({ byAge }) => byAge.slice(2).every((count) => count === 0))).toBe(
+      true,
+    );
+    expect(report.server!.bytesPerConnection!.slope).toBeGreaterThan(500);
+  }, 60_000);
+});
+
+describe.concurrent("a server that accepts slowly", () => {
   it("is said to: neither policy nor files are blamed", async ({ onTestFinished }) => {
     const server = await EchoProcess.start({ acceptsPerSecond: 200 }, onTestFinished);
     const { report } = await capacity(

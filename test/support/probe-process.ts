@@ -33,7 +33,7 @@ export class ProbeProcess {
     });
     this.#child = child;
     for (const name of ["stdout", "stderr"] as const) {
-      child[name]!.setEncoding("utf8").on("data", (text: string) => {
+      child[name].setEncoding("utf8").on("data", (text: string) => {
         this.#output[name] += text;
       });
     }

@@ -167,8 +167,9 @@ describe("a report as text", () => {
 
   it("shows the baseline beside what is now", () => {
     const rows = textOf(loadReport()).split("\n").map(squeezed);
-    expect(rows).toContain("response p99 34.1 56.8 x1.666 WORSE");
-    expect(rows).toContain("operations/s 49,990 49,980 x1.000 ok");
+    expect(rows).toContain("response p99 ms 34.1 56.8 x1.67 WORSE");
+    expect(rows).toContain("operations/s 49,990 49,980 x1 ok");
+    expect(rows).toContain("errors % 0 0.0314 - ok");
   });
 
   it("shows operations and deliveries beside what was due", () => {

@@ -1,0 +1,195 @@
+// The tables of a report's page: errors by phase, cause and party; stages; thresholds; the baseline;
+// and with what all of it was made.
+
+import { emptyFigure, figure } from "./chart-frame.ts";
+import { FAILURES, type FailureRow, type Party, PHASES } from "./failure.ts";
+import { html, type Markup, NOTHING } from "./markup.ts";
+import { formatCount, formatDuration } from "./quantity.ts";
+import {
+  bytesFigure,
+  coresFigure,
+  countFigure,
+  countOf,
+  looseFigure,
+  msFigure,
+  ratioFigure,
+  shareFigure,
+  UNKNOWN,
+  unitFigure,
+} from "./report-figures.ts";
+import type {
+  BaselineResult,
+  Environment,
+  FailureCount,
+  OperationFigures,
+  Report,
+  StageReport,
+  ThresholdResult,
+} from "./report.ts";
+import { errorCount } from "./report-summary.ts";
+import { verdictText } from "./stage-line.ts";
+
+const PARTIES: readonly Party[] = ["server", "network", "client", "prober"];
+
+/** Rows in the order in which a connection goes through the phases. */
+export function errorMatrix(failures: readonly FailureCount[]): Markup {
+  const title = "Failures by phase, cause and party";
+  if (failures.length === 0) return emptyFigure(title, "Nothing failed.");
+  const most = Math.max(...failures.map(({ count }) => count));
+  const all = failures.reduce((sum, { count }) => sum + count, 0);
+  const order = (phase: string): number => (PHASES as readonly string[]).indexOf(phase);
+  const rows = failures
+    .toSorted((a, b) => order(a.phase) - order(b.phase) || b.count - a.count)
+    .map((failure) => {
+      const { code, phase, cause, party, count } = failure;
+      // By magnitude, so that the rare ones are seen beside the frequent ones.
+      const heat = Math.round(8 + (34 * Math.log1p(count)) / Math.log1p(most));
+      const cells = PARTIES.map((one) =>
+        one === party
+          ? html`<td class="heat" style="--heat: ${heat}%">${countFigure(count)}</td>`
+          : html`<td class="none">·</td>`,
+      );
+      return html`<tr title="${meaningOf(code)}"><th>${phase}</th><td class="left">${cause}</td>${cells}</tr>`;
+    });
+  const head = PARTIES.map((party) => html`<th>${party}</th>`);
+  const body = html`<div class="scroll"><table><thead><tr><th class="left">phase</th>
+<th class="left">cause</th>${head}</tr></thead><tbody>${rows}</tbody></table></div>`;
+  const note = `${countOf(all, "failure")}, by whose doing they are as far as it can be told`;
+  return figure({ title, note, body });
+}
+
+/** A code of a later version has no row here. */
+function meaningOf(code: string): string {
+  const [phase, cause] = code.split(".");
+  const rows = FAILURES as Readonly<Record<string, FailureRow>>;
+  return `${code}: ${rows[`${phase}.${cause}`]?.meaning ?? "not known here"}`;
+}
+
+const STAGE_HEAD = [
+  "held",
+  "connects/s",
+  "operations/s",
+  "connect p99 ms",
+  "response p50 ms",
+  "response p99 ms",
+  "lateness p99 ms",
+  "server B/conn",
+  "server CPU",
+  "errors",
+];
+
+export function stageTable(stages: readonly StageReport[]): Markup {
+  if (stages.length === 0) return NOTHING;
+  const rows = stages.map((stage) => {
+    const { name, kind, connections, operations, latencies, generator, server } = stage;
+    const { connect, echo, publish } = operations;
+    const cells = [
+      beside(connections.held, connections.intended),
+      rate(connect),
+      rate(echo ?? publish),
+      html`${msFigure(latencies.connect?.p99)}`,
+      html`${msFigure(latencies.response?.p50)}`,
+      html`${msFigure(latencies.response?.p99)}`,
+      html`${msFigure(generator.latenessP99Ms)} <span class="of">of ${msFigure(generator.latenessLimitMs)}</span>`,
+      html`${countFigure(server?.bytesPerConnection)}`,
+      html`${server?.cpuCores == null ? UNKNOWN : server.cpuCores.toFixed(2)}`,
+      html`${formatCount(errorCount(stage))}`,
+    ].map((cell) => html`<td>${cell}</td>`);
+    const label = name.startsWith(kind) || kind === "load" ? name : `${kind} ${name}`;
+    const verdict = html`<td class="left verdict t-${stage.verdict}">${verdictText(stage.verdict)}</td>`;
+    return html`<tr${stage.reasons.length > 0 ? html` class="noted"` : NOTHING}><th>${label}</th>${cells}${verdict}</tr>
+${reasonRow(stage)}`;
+  });
+  const head = STAGE_HEAD.map((name) => html`<th>${name}</th>`);
+  return html`<h2>Stages</h2><div class="card scroll"><table><thead><tr><th class="left">stage</th>
+${head}<th class="left">verdict</th></tr></thead><tbody>${rows}</tbody></table></div>`;
+}
+
+function reasonRow({ reasons }: StageReport): Markup {
+  if (reasons.length === 0) return NOTHING;
+  return html`<tr><td class="note" colspan="${STAGE_HEAD.length + 2}">${reasons.join("; ")}</td></tr>`;
+}
+
+function beside(actual: number, intended: number): Markup {
+  return html`${formatCount(actual)} <span class="of">of ${formatCount(intended)}</span>`;
+}
+
+function rate(figures: OperationFigures | undefined): Markup {
+  if (figures === undefined) return html`${UNKNOWN}`;
+  return beside(figures.achievedPerSecond, figures.intendedPerSecond);
+}
+
+export function thresholdTable(thresholds: readonly ThresholdResult[]): Markup {
+  if (thresholds.length === 0) return NOTHING;
+  const rows = thresholds.map(({ text, actual, limit, unit, passed, worstAtMs }) => {
+    const at = worstAtMs === null ? "" : `worst window from ${formatDuration(worstAtMs)}`;
+    const figureText = actual === null ? "no samples" : unitFigure(actual, unit);
+    const verdict = passed ? "ok" : "missed";
+    return html`<tr><th class="code">${text}</th><td>${figureText}</td><td>${unitFigure(limit, unit)}</td>
+<td class="left">${at}</td><td class="left verdict t-${verdict}">${verdictText(verdict)}</td></tr>`;
+  });
+  return html`<h2>Thresholds</h2><div class="card scroll"><table><thead><tr>
+<th class="left">threshold</th><th>actual</th><th>limit</th><th></th><th class="left">verdict</th>
+</tr></thead><tbody>${rows}</tbody></table></div>`;
+}
+
+export function baselineTable(baseline: BaselineResult | null): Markup {
+  if (baseline === null) return NOTHING;
+  const rows = baseline.rows.map(({ metric, before, now, ratio, isRegression }) => {
+    const [style, word] = isRegression ? ["t-wall", "WORSE"] : ["t-ok", "ok"];
+    return html`<tr><th>${metric}</th><td>${looseFigure(before)}</td><td>${looseFigure(now)}</td>
+<td>${ratioFigure(ratio)}</td><td class="left verdict ${style}">${word}</td></tr>`;
+  });
+  return html`<h2>Against ${baseline.file}</h2><div class="card scroll"><table><thead><tr>
+<th class="left">metric</th><th>before</th><th>now</th><th>ratio</th><th class="left">verdict</th>
+</tr></thead><tbody>${rows}</tbody></table></div>`;
+}
+
+export function environmentList(report: Report): Markup {
+  const { environment: made, server } = report;
+  const facts: [string, string | Markup][] = [
+    ["Command", html`<code>holdfast-probe ${made.argv.map(shellWord).join(" ")}</code>`],
+    ["Targets", `${made.targets.join(", ")} (${made.protocol} protocol)`],
+    ["Started", `${made.startedAt}, took ${formatDuration(made.durationMs)}`],
+    ["Seed", String(made.seed)],
+    ["Probe", `holdfast-probe ${made.probeVersion}, Node.js ${made.nodeVersion}`],
+    ["Probe's machine", machineText(made)],
+    ["Generators", generatorsText(made)],
+    ["Server watched", server === null ? "no" : server.sources.join(", ")],
+    ...stageServerFacts(report),
+    ...Object.entries(made.sysctls).map(([name, value]): [string, Markup] => [
+      name,
+      html`<code>${value}</code>`,
+    ]),
+  ];
+  const items = facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`);
+  return html`<h2>Environment</h2><div class="card"><dl class="facts">${items}</dl></div>`;
+}
+
+function machineText({ kernel, cpus, memoryBytes }: Environment): string {
+  return `Linux ${kernel}, ${countOf(cpus, "core")}, ${bytesFigure(memoryBytes)}`;
+}
+
+function generatorsText(made: Environment): string {
+  const { generatorProcesses, generatorFileLimit, sourceTuples } = made;
+  const files =
+    generatorFileLimit === null ? "" : `, ${formatCount(generatorFileLimit)} files each`;
+  const pairs =
+    sourceTuples === null ? "" : `, ${formatCount(sourceTuples)} local address and port pairs`;
+  return `${countOf(generatorProcesses, "process", "processes")}${files}${pairs}`;
+}
+
+/** What the generators used at most: it was not free. */
+function stageServerFacts({ stages }: Report): [string, string][] {
+  if (stages.length === 0) return [];
+  const most = (figure: (stage: StageReport) => number): number => Math.max(...stages.map(figure));
+  const cores = coresFigure(most(({ generator }) => generator.cpuCores));
+  const bytes = bytesFigure(most(({ generator }) => generator.rssBytes));
+  const busy = shareFigure(most(({ generator }) => generator.loopUtilisation));
+  return [["Generators used", `up to ${cores}, ${bytes} resident, busiest loop ${busy}`]];
+}
+
+/** As it would be typed. */
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
