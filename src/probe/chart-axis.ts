@@ -58,7 +58,7 @@ export function logAxis(values: readonly number[], unit: FigureUnit, { from, to 
     if (value > 0 && value < least) least = value;
     if (value > most && value < Infinity) most = value;
   }
-  if (most === 0) [least, most] = [0.1, 10];
+  if (most === 0) [least, most] = [0.1, 5];
   const low = Math.floor(Math.log10(least) + 1e-9);
   const high = Math.max(low + 1, Math.ceil(Math.log10(most * HEADROOM)));
   const at = (value: number): number => {

@@ -83,7 +83,8 @@ export function timeFigure(chart: TimeChart): Markup {
       }),
     ),
     limit === null ? NOTHING : limitLine(area, left.at(limit.value), limit.label),
-    html`<path class="cursor" d="M0 ${area.y.to}V${area.y.from}"/>`,
+    html`<g class="cursor"><path d="M0 ${area.y.to}V${area.y.from}"/><text
+ class="middle strong halo" y="${area.y.to - 8}"></text></g>`,
   ];
   const data = html` data-from="${fromMs}" data-to="${toMs}" data-left="${area.x.from}"
  data-right="${area.x.to}" data-width="${area.width}"`;

@@ -380,7 +380,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#carrier = null;
     }
     const { index } = connection;
-    if (!this.#faulty.delete(connection) && index === -1) return;
+    this.#faulty.delete(connection);
     if (index === -1) return;
     const last = this.#held.pop()!;
     if (last !== connection) {

@@ -19,6 +19,11 @@ export const REPORT_SCRIPT: string = `
       return short(value) + " " + units[unit];
     },
   };
+  const clock = (ms) => {
+    const seconds = Math.round(ms / 1000);
+    const two = (part) => String(part).padStart(2, "0");
+    return Math.floor(seconds / 60) + ":" + two(seconds % 60);
+  };
   const nearest = (ms) => {
     let low = 0;
     let high = series.atMs.length - 1;
@@ -39,6 +44,7 @@ export const REPORT_SCRIPT: string = `
       const x = left + ((right - left) * (ms - from)) / (to - from);
       cursor.setAttribute("transform", "translate(" + x + " 0)");
       cursor.style.visibility = "visible";
+      cursor.querySelector("text").textContent = clock(ms);
     }
     for (const slot of slots) {
       const value = series.figures[slot.dataset.key][index];

@@ -102,7 +102,7 @@ svg path.grid { stroke: var(--grid); stroke-width: 1; } svg path.tick { stroke: 
 svg path.floor { stroke: var(--soft); stroke-width: 1; opacity: .6; }
 svg path.limit { stroke: var(--ink); stroke-width: 1.3; stroke-dasharray: 5 4; }
 svg text.limit-text { fill: var(--ink); font-weight: 600; }
-svg path.cursor { stroke: var(--soft); stroke-width: 1; visibility: hidden; }
+svg .cursor { visibility: hidden; } svg .cursor path { stroke: var(--soft); stroke-width: 1; }
 svg .band0 { fill: var(--band); } svg .band1 { fill: none; } svg .band-text { font-size: 10.5px; }
 svg .intended { fill: none; stroke: var(--soft); stroke-width: 1.2; stroke-dasharray: 3 2.5; }
 svg rect[class^=v-] { stroke-width: 1; }
@@ -129,7 +129,8 @@ td.none { color: var(--rule); }
 .facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
 footer { margin-top: 22px; color: var(--soft); font-size: 12px; }
 @media (max-width: 760px) { .charts { grid-template-columns: minmax(0, 1fr); }
-  main { padding: 18px 12px; } h1 { font-size: 22px; } }
+  main { padding: 18px 12px; } h1 { font-size: 22px; }
+  .wide { overflow-x: auto; } .wide svg[viewBox] { min-width: 720px; } }
 @media print { :root { color-scheme: light; ${LIGHT} --page: #fff; }
   main { padding: 0; max-width: none; } body { font-size: 11px; } .scroll { overflow: visible; }
   .card, .tiles, tr { break-inside: avoid; } td, th { padding: 3px 5px; } }

@@ -63,10 +63,6 @@ export const OTHER_EXIT_CODES: Readonly<Record<"usage" | "invalid", CodeRow>> = 
   invalid: { exitCode: 104, meaning: "The value of an option is invalid: nothing was started." },
 };
 
-export const OUTCOME_EXIT_CODES: Readonly<Record<Outcome, number>> = Object.fromEntries(
-  OUTCOMES.map((outcome) => [outcome, OUTCOME_TABLE[outcome].exitCode]),
-) as Record<Outcome, number>;
-
 export function exitCodeOf(outcome: Outcome): number {
   return OUTCOME_TABLE[outcome].exitCode;
 }

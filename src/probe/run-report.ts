@@ -37,12 +37,14 @@ function serverSummary(run: Run, stages: readonly StageReport[]): ServerSummary 
     .filter(({ verdict, server }) => verdict === "ok" && server !== null)
     .map(({ connections, server }) => ({ held: connections.held, rssBytes: server!.rssBytes }))
     .filter((point): point is { held: number; rssBytes: number } => point.rssBytes !== null);
+  const line = bytesPerConnection(points);
   return {
     sources: run.options.serverSources.map((source) =>
       source.kind === "url" ? source.url : `pid ${source.pid}`,
     ),
     baselineRssBytes: run.watch.baseline?.figures.rssBytes ?? null,
-    bytesPerConnection: bytesPerConnection(points),
+    // Memory that falls while connections come was never theirs.
+    bytesPerConnection: line === null || line.slope <= 0 ? null : line,
   };
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LatencyHistogram } from "../../src/probe/histogram.ts";
 import type { Report, StageReport } from "../../src/probe/report.ts";
+import { EchoProcess } from "../support/echo-process.ts";
 import { ProbeProcess, type Reported } from "../support/probe-process.ts";
 import { startEcho, startWebSocketEcho } from "../support/probe-target.ts";
 import { ServerProcess } from "../support/server-process.ts";
@@ -13,6 +14,8 @@ import { ServerProcess } from "../support/server-process.ts";
 type AtEnd = (stop: () => void) => void;
 
 const RAW = ["--protocol", "raw"];
+/** Some run beside each other: that the probe may then be late is no concern of theirs. */
+const LOOSE = ["--threshold", "response:p(99)<10s"];
 const ends: (() => unknown)[] = [];
 let server: ServerProcess;
 let folder: string;
@@ -117,7 +120,7 @@ describe.concurrent("publishes", () => {
   }) => {
     const { code, report } = await load(
       ...[onTestFinished, tcp(), "--traffic", "publish", "-c", "20", "--topics", "2"],
-      ...["-R", "200", "-d", "2s"],
+      ...["-R", "200", "-d", "2s", ...LOOSE],
     );
     expect(code).toBe(0);
     const { operations, deliveries, latencies } = loaded(report);
@@ -148,6 +151,7 @@ describe.concurrent("faults", () => {
   it("churn closes connections and opens as many, on schedule", async ({ onTestFinished }) => {
     const { code, report } = await load(
       ...[onTestFinished, tcp(), "-c", "30", "-R", "100", "-d", "2s", "--fault", "churn=40/s"],
+      ...LOOSE,
     );
     expect(code).toBe(0);
     const { operations, connections } = loaded(report);
@@ -172,8 +176,12 @@ describe.concurrent("faults", () => {
     expect(well).toBeGreaterThan(5);
     expect(well).toBeLessThan(20);
     // They were closed for it, which is no death that anybody has to explain.
-    expect(connections).toMatchObject({ intended: 20, held: well, deaths: 0 });
-    expect([failures, deaths]).toEqual([[], []]);
+    expect([connections.deaths, failures, deaths]).toEqual([0, [], []]);
+    const stats = await fetch(`http://127.0.0.1:${server.ports.get("admin")}/stats`);
+    const { closedByReason } = (await stats.json()) as {
+      closedByReason: Record<string, number>;
+    };
+    expect(closedByReason["slow_consumer"]).toBe(20 - well);
   });
 
   it("half-open connections are timed out, and no error of the others", async ({
@@ -190,6 +198,7 @@ describe.concurrent("faults", () => {
 
 describe.concurrent("thresholds", () => {
   const base = ["-c", "5", "-R", "200", "-d", "2s"];
+  const stalling = { stallMs: 500, stallEveryMs: 1_000 };
 
   it("that hold pass, with what was measured", async ({ onTestFinished }) => {
     const { code, report } = await load(
@@ -207,31 +216,33 @@ describe.concurrent("thresholds", () => {
   });
 
   it("that are missed fail the command, and are named", async ({ onTestFinished }) => {
+    const target = await EchoProcess.start(stalling, onTestFinished);
     const { code, report } = await load(
-      ...[onTestFinished, tcp(), ...base, "--threshold", "response:p(50)<0.001ms over 1s"],
-      ...["--threshold", "errors<1%"],
+      ...[onTestFinished, target.endpoint, ...RAW, ...base],
+      ...["--threshold", "response:p(95)<300ms over 1s", "--threshold", "errors<1%"],
     );
     expect([code, report.outcome]).toEqual([99, "failed"]);
     const [missed, held] = report.load!.thresholds;
     expect(missed).toMatchObject({ passed: false, unit: "ms" });
     expect(missed!.worstAtMs).toBeGreaterThanOrEqual(0);
     expect(held).toMatchObject({ passed: true, actual: 0 });
-    expect(report.sentence).toMatch(/missed: response:p\(50\)<0.001ms over 1s\.$/);
+    expect(report.sentence).toMatch(/missed: response:p\(95\)<300ms over 1s\.$/);
   });
 
   it("with abort end the run as soon as they are missed", async ({ onTestFinished }) => {
+    const target = await EchoProcess.start(stalling, onTestFinished);
     const { code, report, durationMs } = await load(
-      ...[onTestFinished, tcp(), "-c", "5", "-R", "200", "-d", "60s"],
-      ...["--threshold", "response:p(50)<0.001ms abort after 1s"],
+      ...[onTestFinished, target.endpoint, ...RAW, "-c", "5", "-R", "200", "-d", "60s"],
+      ...["--threshold", "response:p(95)<300ms abort after 1s"],
     );
     expect(code).toBe(99);
     expect(durationMs).toBeLessThan(15_000);
-    expect(loaded(report).operations.echo!.scheduled).toBeLessThan(2_000);
+    expect(loaded(report).operations.echo!.scheduled).toBeLessThan(2_500);
   });
 
   it("for which nothing was measured are not met", async ({ onTestFinished }) => {
     const { code, report } = await load(
-      ...[onTestFinished, tcp(), ...base, "--threshold", "delivery:p(99)<1s"],
+      ...[onTestFinished, tcp(), ...base, "--threshold", "delivery:p(99)<10s"],
     );
     expect(code).toBe(99);
     expect(report.load!.thresholds[0]).toMatchObject({ passed: false, actual: null });
@@ -239,7 +250,7 @@ describe.concurrent("thresholds", () => {
 });
 
 describe.concurrent("a baseline", () => {
-  const args = ["-c", "5", "-R", "200", "-d", "2s", "--seed", "1"];
+  const args = ["-c", "5", "-R", "200", "-d", "2s", "--seed", "1", ...LOOSE];
 
   function keep(name: string, report: Report): string {
     const file = join(folder, name);
@@ -289,7 +300,7 @@ describe.concurrent("a baseline", () => {
 });
 
 describe.concurrent("targets", () => {
-  const args = ["-c", "10", "-R", "100", "-d", "1s"];
+  const args = ["-c", "10", "-R", "100", "-d", "1s", ...LOOSE];
 
   function expectEchoes({ code, report, stderr }: Reported): void {
     expect([code, stderr]).toEqual([0, expect.any(String)]);

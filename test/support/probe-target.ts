@@ -37,7 +37,12 @@ export class ProbeTarget {
     socket.on("close", () => this.#open.delete(socket));
   }
 
-  /** Closes the listener and cuts everything off. */
+  /** Ends every connection that there is. */
+  cut(): void {
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  /** Closes the listener and resets everything. */
   stop(): void {
     this.#server.close();
     for (const socket of this.#open) socket.resetAndDestroy();
@@ -71,6 +76,8 @@ export interface EchoTargetOptions {
   /** A Unix socket. */
   readonly path?: string;
   readonly isTls?: boolean;
+  /** What is sent for what came; not given: the same. */
+  readonly answer?: (bytes: Buffer) => Buffer;
 }
 
 function serverOf(isTls: boolean): Server {
@@ -84,7 +91,11 @@ function whereOf({ host = "127.0.0.1", path }: EchoTargetOptions): Where {
 /** Sends back what comes. */
 export function startEcho(options: EchoTargetOptions, atEnd: AtEnd): Promise<ProbeTarget> {
   const server = serverOf(options.isTls === true);
-  return listening(server, whereOf(options), (_target, socket) => socket.pipe(socket), atEnd);
+  const { answer = (bytes: Buffer) => bytes } = options;
+  const onSocket = (_target: ProbeTarget, socket: Socket): void => {
+    socket.on("data", (bytes: Buffer) => socket.write(answer(bytes)));
+  };
+  return listening(server, whereOf(options), onSocket, atEnd);
 }
 
 /** Sends back the payload of every binary message, as a binary message. */
