@@ -1,13 +1,7 @@
 // From figures to places in a drawing, with round numbers to label them by.
 
 import { formatDuration } from "./quantity.ts";
-import {
-  bytesFigure,
-  coresFigure,
-  countFigure,
-  shareFigure,
-  shortFigure,
-} from "./report-figures.ts";
+import { bytesFigure, shareFigure, shortFigure } from "./report-figures.ts";
 
 /** What a figure is, and so how it is written. */
 export type FigureUnit = "count" | "ms" | "bytes" | "share" | "cores";
@@ -50,6 +44,10 @@ export function linearAxis(max: number, unit: FigureUnit, { from, to }: Extent):
   return { at, ticks };
 }
 
+/** A figure below this is as good as 0, and so is one so many times smaller than the greatest. */
+const LEAST = 1e-6;
+const RANGE_MAX = 1e9;
+
 /** Decades around what is above 0; a zero is drawn at the bottom. */
 export function logAxis(values: readonly number[], unit: FigureUnit, { from, to }: Extent): Axis {
   let least = Infinity;
@@ -58,7 +56,8 @@ export function logAxis(values: readonly number[], unit: FigureUnit, { from, to 
     if (value > 0 && value < least) least = value;
     if (value > most && value < Infinity) most = value;
   }
-  if (most === 0) [least, most] = [0.1, 5];
+  if (most < LEAST) [least, most] = [0.1, 5];
+  least = Math.max(least, LEAST, most / RANGE_MAX);
   const low = Math.floor(Math.log10(least) + 1e-9);
   const high = Math.max(low + 1, Math.ceil(Math.log10(most * HEADROOM)));
   const at = (value: number): number => {
@@ -113,12 +112,4 @@ function tickLabel(value: number, unit: FigureUnit): string {
   if (unit === "share") return shareFigure(value);
   if (unit === "ms") return formatDuration(value);
   return shortFigure(value);
-}
-
-/** A figure with its unit, for tooltips and legends. */
-export function figureText(value: number, unit: FigureUnit): string {
-  if (unit === "bytes") return bytesFigure(value);
-  if (unit === "share") return shareFigure(value);
-  if (unit === "ms") return formatDuration(value);
-  return unit === "cores" ? coresFigure(value) : countFigure(value);
 }

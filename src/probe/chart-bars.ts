@@ -108,7 +108,8 @@ function barMarkup(bar: Bar, { y }: Canvas, at: (value: number) => number, spot:
   };
   const of = `${countFigure(actual)} of ${countFigure(intended)} intended`;
   const tip = [`${label}: ${of}`, verdict, ...reasons].join("\n");
-  return html`<g><title>${tip}</title>${box(intended, "intended")}${box(actual, `v-${verdict}`)}</g>`;
+  const boxes = [box(intended, "intended"), box(actual, `v-${verdict}`)];
+  return html`<g><title>${tip}</title>${boxes}</g>`;
 }
 
 /** Above everything else, so that no line goes through them. */

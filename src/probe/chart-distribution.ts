@@ -1,5 +1,5 @@
-// Latencies by percentile, the way HdrHistogram plots them: every step to the right is one more nine,
-// so that the tail has as much room as the middle.
+// Latencies by percentile, the way HdrHistogram plots them: every step to the right is one more
+// nine, so that the tail has as much room as the middle.
 
 import { logAxis, type Tick } from "./chart-axis.ts";
 import {

@@ -51,8 +51,10 @@ export function canvas(
 }
 
 export function figure({ title, note, isWide = false, legend = [], body }: FigureParts): Markup {
+  const about = note === "" ? NOTHING : html`<p>${note}</p>`;
+  const entries = legend.length === 0 ? NOTHING : legendMarkup(legend);
   return html`<figure class="card${isWide ? " wide" : ""}"><figcaption><h3>${title}</h3>
-${note === "" ? NOTHING : html`<p>${note}</p>`}</figcaption>${legend.length === 0 ? NOTHING : legendMarkup(legend)}${body}</figure>
+${about}</figcaption>${entries}${body}</figure>
 `;
 }
 
@@ -65,9 +67,10 @@ function legendMarkup(entries: readonly LegendEntry[]): Markup {
   const items = entries.map(({ label, style, box, key, unit }) => {
     const swatch =
       style === undefined
-        ? html`<svg width="13" height="9" aria-hidden="true"><rect class="${box ?? ""}" x=".5" y=".5"
- width="12" height="8" rx="1.5"/></svg>`
-        : html`<svg width="24" height="8" aria-hidden="true"><path class="l${style}" d="M2 4h20"/></svg>`;
+        ? html`<svg width="13" height="9" aria-hidden="true"><rect class="${box ?? ""}"
+ x=".5" y=".5" width="12" height="8" rx="1.5"/></svg>`
+        : html`<svg width="24" height="8" aria-hidden="true"><path class="l${style}"
+ d="M2 4h20"/></svg>`;
     const slot =
       key === undefined ? NOTHING : html` <b data-key="${key}" data-unit="${unit ?? "count"}"></b>`;
     return html`<li>${swatch}${label}${slot}</li>`;

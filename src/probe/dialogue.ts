@@ -217,7 +217,7 @@ export class Dialogue {
   #onGreeting(connection: ProbeConnection, message: ServerMessage): void {
     if (message.body === "failure") {
       connection.fail(`hello.refused.${message.failure?.code ?? 0}`);
-    } else if (message.body !== "welcome" || message.id !== HELLO_ID) {
+    } else if (!isWelcome(message)) {
       connection.fail("hello.malformed");
     } else if (connection.topic === -1) {
       this.#events.onReady(connection);
@@ -323,6 +323,11 @@ function patternBytes(length: number, seed: number): Buffer {
   const pattern = Buffer.alloc(length);
   for (let index = 0; index < length; index++) pattern[index] = prng.uint32() & 0xff;
   return pattern;
+}
+
+/** A server that sends back what comes says Hello, which differs from a Welcome by its version. */
+function isWelcome({ id, body, welcome }: ServerMessage): boolean {
+  return body === "welcome" && id === HELLO_ID && welcome?.version === PROTOCOL_VERSION;
 }
 
 /** A frame's message; it has no id, for 0 is not written. */

@@ -1,5 +1,5 @@
 // What a run shows while it lasts. On a terminal: two lines that are drawn anew in place, below the
-// stages that have ended. Elsewhere: one line for each stage that has ended, and nothing that moves.
+// stages that have ended. Elsewhere: a line for each stage that has ended, and nothing that moves.
 
 import {
   bytesFigure,

@@ -1,7 +1,7 @@
 // The verdict of `load` in one sentence.
 
 import type { LoadOptions } from "./probe-options.ts";
-import type { BaselineResult, Outcome, StageReport, ThresholdResult } from "./report.ts";
+import type { BaselineResult, Limit, Outcome, StageReport, ThresholdResult } from "./report.ts";
 
 interface Facts {
   readonly outcome: Outcome;
@@ -10,6 +10,7 @@ interface Facts {
   readonly baseline: BaselineResult | null;
   /** Why the run ended before its time; "" where it did not. */
   readonly why: string;
+  readonly limit: Limit | null;
   readonly options: Pick<LoadOptions, "traffic" | "connections">;
 }
 
@@ -19,11 +20,14 @@ export function loadSentence(facts: Facts): string {
     case "passed":
       return `${achieved(facts)}${demands(facts)}.`;
     case "failed":
-      return `${achieved(facts)}; ${failures(facts)}.`;
+      return `${achieved(facts)}; ${failures(facts)}${limitOf(facts)}.`;
     case "generator-bound":
       return `GENERATOR-BOUND, no verdict on the server: ${bound(facts)}; ${achieved(facts)}.`;
     case "unreachable":
-      return `Unreachable: not one of ${count(facts.options.connections)} connections came to be.`;
+      return (
+        `Unreachable: not one of ${count(facts.options.connections)} connections came to be` +
+        `${limitOf(facts)}.`
+      );
     case "regression":
       return `${achieved(facts)}; worse than the baseline: ${regressions(facts)}.`;
     case "aborted":
@@ -69,6 +73,10 @@ function failures({ thresholds, stages }: Facts): string {
   const missed = thresholds.filter(({ passed }) => !passed).map(({ text }) => text);
   if (missed.length > 0) return `missed: ${missed.join(", ")}`;
   return stages.find(({ verdict }) => verdict === "wall")?.reasons[0] ?? "connections are missing";
+}
+
+function limitOf({ limit }: Facts): string {
+  return limit === null ? "" : `; limit: ${limit.text}`;
 }
 
 function bound({ stages, why }: Facts): string {

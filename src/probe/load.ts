@@ -3,6 +3,7 @@
 
 import { HoldfastError } from "../base/errors.ts";
 import { compareBaseline, readBaseline } from "./baseline.ts";
+import { levelLimit } from "./level-limit.ts";
 import { loadSentence } from "./load-sentence.ts";
 import type { LoadOptions } from "./probe-options.ts";
 import {
@@ -56,6 +57,8 @@ class LoadRun {
   /** When the schedule begins and ends, by the run's clock; 0 before. */
   #fromMs: number = 0;
   #toMs: number = 0;
+  /** Why connections were missing in the first stage in which they were. */
+  #wall: Limit | null = null;
   /** A threshold that ends the run has been missed. */
   #isEnded: boolean = false;
 
@@ -184,6 +187,7 @@ class LoadRun {
     const reasons =
       final === "wall" ? [`${missing.toLocaleString("en-US")} connections are missing`] : bound;
     const report = stageReport(this.#run, stage, final, reasons, thresholds);
+    if (final === "wall") this.#wall ??= levelLimit(this.#run, stage, report, []);
     this.#stages.push(report);
     this.#run.context.view.stage(report);
     return report;
@@ -252,6 +256,7 @@ class LoadRun {
           thresholds,
           baseline,
           why,
+          limit: this.#limit(),
           options: this.#options,
         }),
         limit: this.#limit(),
@@ -268,7 +273,7 @@ class LoadRun {
 
   #limit(): Limit | null {
     const bound = this.#stages.find(({ verdict }) => verdict === "generator-bound");
-    if (bound === undefined) return null;
+    if (bound === undefined) return this.#wall;
     return {
       kind: "generator",
       party: "prober",

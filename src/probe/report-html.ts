@@ -44,7 +44,8 @@ ${thresholdTable(report.load?.thresholds ?? [])}
 ${baselineTable(report.load?.baseline ?? null)}
 ${environmentList(report)}
 <footer>Made by holdfast-probe ${environment.probeVersion} (${report.schema}). Every latency of
-<em>response</em> and <em>connect</em> counts from the moment at which the schedule wanted it.</footer>
+<em>response</em> and <em>connect</em> counts from the moment at which the schedule wanted
+it.</footer>
 </main>
 <script type="application/json" id="series">${verbatim(readOut(columns))}</script>
 <script>${verbatim(REPORT_SCRIPT)}</script>
@@ -56,7 +57,13 @@ ${environmentList(report)}
 /** Nothing is fetched, and no script runs but the one of this file. */
 function policy(): string {
   const hash = createHash("sha256").update(REPORT_SCRIPT).digest("base64");
-  return `default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`;
+  return [
+    "default-src 'none'",
+    "style-src 'unsafe-inline'",
+    `script-src 'sha256-${hash}'`,
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join("; ");
 }
 
 function header(report: Report): Markup {

@@ -12,16 +12,16 @@ text on a terminal, \`--html\` and \`--csv\` are made from the same document, an
 ## Versions
 
 \`schema\` is \`${REPORT_SCHEMA}\`. The number rises when a field changes its meaning, its
-unit or its type, or goes away. New fields, codes and kinds of limits come without a new number: skip
-what you do not know. Match \`outcome\`, \`verdict\`, \`kind\` and the codes; \`sentence\`, \`text\`,
-\`reasons\`, \`evidence\` and \`advice\` are for people and may change.
+unit or its type, or goes away. New fields, codes and kinds of limits come without a new number:
+skip what you do not know. Match \`outcome\`, \`verdict\`, \`kind\` and the codes; \`sentence\`,
+\`text\`, \`reasons\`, \`evidence\` and \`advice\` are for people and may change.
 [probe-codes.md](probe-codes.md) has the meaning of every code.
 
 ## Units
 
-Times are milliseconds unless a name says otherwise. \`atMs\`, \`fromMs\`, \`toMs\` and \`worstAtMs\`
-count from the start of the run, on a clock that never jumps. Shares are 0 to 1. A figure that is
-not known is \`null\`, never 0.
+Times are milliseconds unless a name says otherwise. \`atMs\`, \`fromMs\`, \`toMs\` and
+\`worstAtMs\` count from the start of the run, on a clock that never jumps. Shares are 0 to 1. A
+figure that is not known is \`null\`, never 0.
 `;
 
 /** The page as Markdown, with a line break at its end. */

@@ -1,5 +1,5 @@
-// The JSON Schema of a report (report.ts), with what every field means. docs/probe-report.md is made
-// from it; test/unit/probe-report-schema.test.ts holds it against reports.
+// The JSON Schema of a report (report.ts), with what every field means. docs/probe-report.md is
+// made from it; test/unit/probe-report-schema.test.ts holds it against reports.
 
 import { PHASES } from "./failure.ts";
 import {

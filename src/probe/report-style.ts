@@ -1,5 +1,5 @@
 // The style sheet of a report's page. Light or dark as the reader's system is, light on paper. What
-// has a colour has a second sign as well: lines have dashes, bars have fillings, verdicts have words.
+// has a colour has a second sign too: lines have dashes, bars have fillings, verdicts have words.
 
 const LIGHT = `
   --page: #f5f6f8; --card: #fff; --ink: #171a1f; --soft: #59626e; --rule: #e1e4e9;
@@ -47,8 +47,8 @@ body { margin: 0; background: var(--page); color: var(--ink); line-height: 1.45;
   font: 14px/1.45 Inter, "Segoe UI", -apple-system, Roboto, "Helvetica Neue", Arial,
   "Liberation Sans", system-ui, sans-serif; font-variant-numeric: tabular-nums; }
 main { max-width: 1200px; margin: 0 auto; padding: 28px 24px 40px; }
-h1 { font-size: 27px; line-height: 1.22; letter-spacing: -.012em; font-weight: 650; margin: 10px 0 0;
-  max-width: 34em; overflow-wrap: anywhere; text-wrap: pretty; }
+h1 { font-size: 27px; line-height: 1.22; letter-spacing: -.012em; font-weight: 650;
+  margin: 10px 0 0;  max-width: 34em; overflow-wrap: anywhere; text-wrap: pretty; }
 h2 { font-size: 15px; margin: 30px 0 10px; font-weight: 650; }
 h3 { font-size: 13.5px; margin: 0; font-weight: 650; }
 p { margin: 0; }
@@ -113,8 +113,8 @@ table { border-collapse: collapse; width: 100%; font-size: 12.5px; }
 figure table { margin-top: 8px; }
 th, td { text-align: right; padding: 5px 7px; border-bottom: 1px solid var(--grid);
   white-space: nowrap; }
-thead th { white-space: normal; color: var(--soft); font-weight: 500; font-size: 12px; vertical-align: bottom;
-  border-bottom: 1px solid var(--rule); }
+thead th { white-space: normal; color: var(--soft); font-weight: 500; font-size: 12px;
+  vertical-align: bottom;  border-bottom: 1px solid var(--rule); }
 tbody tr:last-child > * { border-bottom: 0; }
 th.left, td.left { text-align: left; } td.wrap { white-space: normal; overflow-wrap: anywhere; }
 td .of { color: var(--soft); } tbody th { font-weight: 600; text-align: left; }

@@ -1,11 +1,11 @@
 // What a report says as a whole, for those who show it: the stage that stands for the result, how
 // the generator did, and whether it was the limit.
 
-import type { FailureCount, GeneratorFigures, Report, StageReport } from "./report.ts";
+import type { GeneratorFigures, Report, StageReport } from "./report.ts";
 
 /**
- * The stage that the headline figures come from. Of a search, the confirmation or the last level that
- * held; of a load, the last part that counts, whatever came of it.
+ * The stage that the headline figures come from. Of a search, the confirmation or the last level
+ * that held; of a load, the last part that counts, whatever came of it.
  */
 export function mainStage({
   stages,
@@ -71,9 +71,4 @@ export function generatorSummary(
 
 function lateShare({ latenessP99Ms, latenessLimitMs }: GeneratorFigures): number {
   return latenessLimitMs > 0 ? latenessP99Ms / latenessLimitMs : 0;
-}
-
-/** Of {@link errorCount}, how many were the probe's own. */
-export function ownErrors(failures: readonly FailureCount[]): number {
-  return failures.reduce((sum, { party, count }) => sum + (party === "prober" ? count : 0), 0);
 }

@@ -1,5 +1,5 @@
-// The tables of a report's page: errors by phase, cause and party; stages; thresholds; the baseline;
-// and with what all of it was made.
+// The tables of a report's page: errors by phase, cause and party; stages; thresholds; the
+// baseline; and with what all of it was made.
 
 import { emptyFigure, figure } from "./chart-frame.ts";
 import { FAILURES, type FailureRow, type Party, PHASES } from "./failure.ts";
@@ -49,7 +49,8 @@ export function errorMatrix(failures: readonly FailureCount[]): Markup {
           ? html`<td class="heat" style="--heat: ${heat}%">${countFigure(count)}</td>`
           : html`<td class="none">·</td>`,
       );
-      return html`<tr title="${meaningOf(code)}"><th>${phase}</th><td class="left">${cause}</td>${cells}</tr>`;
+      return html`<tr title="${meaningOf(code)}"><th>${phase}</th>
+<td class="left">${cause}</td>${cells}</tr>`;
     });
   const head = PARTIES.map((party) => html`<th>${party}</th>`);
   const body = html`<div class="scroll"><table><thead><tr><th class="left">phase</th>
@@ -90,14 +91,16 @@ export function stageTable(stages: readonly StageReport[]): Markup {
       html`${msFigure(latencies.connect?.p99)}`,
       html`${msFigure(latencies.response?.p50)}`,
       html`${msFigure(latencies.response?.p99)}`,
-      html`${msFigure(generator.latenessP99Ms)} <span class="of">of ${msFigure(generator.latenessLimitMs)}</span>`,
+      asPair(msFigure(generator.latenessP99Ms), msFigure(generator.latenessLimitMs)),
       html`${countFigure(server?.bytesPerConnection)}`,
       html`${server?.cpuCores == null ? UNKNOWN : server.cpuCores.toFixed(2)}`,
       html`${formatCount(errorCount(stage))}`,
     ].map((cell) => html`<td>${cell}</td>`);
     const label = name.startsWith(kind) || kind === "load" ? name : `${kind} ${name}`;
-    const verdict = html`<td class="left verdict t-${stage.verdict}">${verdictText(stage.verdict)}</td>`;
-    return html`<tr${stage.reasons.length > 0 ? html` class="noted"` : NOTHING}><th>${label}</th>${cells}${verdict}</tr>
+    const { verdict, reasons } = stage;
+    const noted = reasons.length > 0 ? html` class="noted"` : NOTHING;
+    return html`<tr${noted}><th>${label}</th>${cells}
+<td class="left verdict t-${verdict}">${verdictText(verdict)}</td></tr>
 ${reasonRow(stage)}`;
   });
   const head = STAGE_HEAD.map((name) => html`<th>${name}</th>`);
@@ -107,11 +110,16 @@ ${head}<th class="left">verdict</th></tr></thead><tbody>${rows}</tbody></table><
 
 function reasonRow({ reasons }: StageReport): Markup {
   if (reasons.length === 0) return NOTHING;
-  return html`<tr><td class="note" colspan="${STAGE_HEAD.length + 2}">${reasons.join("; ")}</td></tr>`;
+  const columns = STAGE_HEAD.length + 2;
+  return html`<tr><td class="note" colspan="${columns}">${reasons.join("; ")}</td></tr>`;
 }
 
 function beside(actual: number, intended: number): Markup {
-  return html`${formatCount(actual)} <span class="of">of ${formatCount(intended)}</span>`;
+  return asPair(formatCount(actual), formatCount(intended));
+}
+
+function asPair(actual: string, intended: string): Markup {
+  return html`${actual} <span class="of">of ${intended}</span>`;
 }
 
 function rate(figures: OperationFigures | undefined): Markup {
@@ -125,7 +133,8 @@ export function thresholdTable(thresholds: readonly ThresholdResult[]): Markup {
     const at = worstAtMs === null ? "" : `worst window from ${formatDuration(worstAtMs)}`;
     const figureText = actual === null ? "no samples" : unitFigure(actual, unit);
     const verdict = passed ? "ok" : "missed";
-    return html`<tr><th class="code">${text}</th><td>${figureText}</td><td>${unitFigure(limit, unit)}</td>
+    return html`<tr><th class="code">${text}</th><td>${figureText}</td>
+<td>${unitFigure(limit, unit)}</td>
 <td class="left">${at}</td><td class="left verdict t-${verdict}">${verdictText(verdict)}</td></tr>`;
   });
   return html`<h2>Thresholds</h2><div class="card scroll"><table><thead><tr>

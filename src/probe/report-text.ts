@@ -102,7 +102,8 @@ function titleLines({ report, width, paint }: Page): string[] {
   const { targets, protocol, seed, durationMs, generatorProcesses } = environment;
   const title = `${command} ${targets.map(plain).join(" ")}`;
   const about =
-    `${protocol} protocol, ${countOf(generatorProcesses, "generator process", "generator processes")}, ` +
+    `${protocol} protocol, ` +
+    `${countOf(generatorProcesses, "generator process", "generator processes")}, ` +
     `seed ${seed}, took ${formatDuration(durationMs)}`;
   const titles = wrapped(title, width, 2).map((line) => paint(line, "bold"));
   return [...titles, ...wrapped(about, width)];
@@ -135,33 +136,35 @@ function stageTitle({ kind, name }: StageReport): string {
   return kind === "climb" || kind === "stairs" ? `${kind} ${name}` : name;
 }
 
+/** The server's own figures at the end of every stage; those of several processes are summed. */
 function serverLines(page: Page): string[] {
-  const figures = mainStage(page.report)?.server;
-  const { server } = page.report;
-  const lines: string[] = [];
-  if (figures != null) {
-    const ofLimit = figures.fdLimit === null ? "" : ` of ${formatCount(figures.fdLimit)}`;
-    lines.push(
+  const { server, stages } = page.report;
+  const rows = stages.flatMap((stage) => {
+    const figures = stage.server;
+    if (figures === null) return [];
+    const ofLimit = figures.fdLimit === null ? "" : `/${formatCount(figures.fdLimit)}`;
+    return [
       [
-        countOf(figures.processes, "process", "processes"),
-        `${countFigure(figures.connections)} connections`,
-        `${bytesFigure(figures.rssBytes)} resident`,
-        `cpu ${coresFigure(figures.cpuCores)}`,
-        `${countFigure(figures.fds)}${ofLimit} files`,
-        `loop lag p99 ${msFigure(figures.loopLagP99Ms)} ms`,
-        `${countFigure(figures.bytesPerConnection)} B/connection`,
-      ].join(", "),
-    );
-  }
+        plain(stageTitle(stage)),
+        countFigure(figures.connections),
+        bytesFigure(figures.rssBytes),
+        coresFigure(figures.cpuCores),
+        `${countFigure(figures.fds)}${ofLimit}`,
+        msFigure(figures.loopLagP99Ms),
+      ],
+    ];
+  });
+  if (rows.length === 0) return [];
+  const processes = mainStage(page.report)?.server?.processes ?? 1;
+  const whose = processes === 1 ? "stage" : `stage (${processes} processes)`;
+  const head = [whose, "connections", "resident", "cpu", "files/limit", "loop lag p99 ms"];
+  const lines = table(page, "server", [head, ...rows], "lrrrrr");
   const slope = server?.bytesPerConnection;
-  if (slope != null) {
-    const before = bytesFigure(server?.baselineRssBytes);
-    lines.push(
-      `${formatCount(slope.slope)} B/connection by the slope over all stages that held ` +
-        `(R² ${slope.r2.toFixed(4)}); ${before} resident before the first`,
-    );
-  }
-  return prose(page, "server", lines);
+  if (slope == null) return lines;
+  const text =
+    `${formatCount(slope.slope)} B/connection by the slope over all stages that held ` +
+    `(R² ${slope.r2.toFixed(4)}); ${bytesFigure(server?.baselineRssBytes)} resident before the first`;
+  return [...lines, ...prose(page, "", [text])];
 }
 
 function generatorLines(page: Page): string[] {

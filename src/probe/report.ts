@@ -231,10 +231,10 @@ export interface DeliveryFigures {
 
 /**
  * `connect`: from the intended start to a connection that is ready for use. `connectService`: from
- * its real start. `lateness`: how late an echo or publish began, or one of ten ticks a second of the
- * probe's own loop: ours in any case. `service`: from its
- * real start to the answer. `response`: from its intended start to the answer. `delivery`: from
- * the intended start of a publish to the event at one subscriber.
+ * its real start. `lateness`: how late an echo or publish began, or one of ten ticks a second of
+ * the probe's own loop: ours in any case. `service`: from its real start to the answer. `response`:
+ * from its intended start to the answer. `delivery`: from the intended start of a publish to the
+ * event at one subscriber.
  */
 export const LATENCY_NAMES = [
   "connect",

@@ -37,11 +37,6 @@ export class ProbeTarget {
     socket.on("close", () => this.#open.delete(socket));
   }
 
-  /** Ends every connection that there is. */
-  cut(): void {
-    for (const socket of this.#open) socket.destroy();
-  }
-
   /** Closes the listener and resets everything. */
   stop(): void {
     this.#server.close();
@@ -76,8 +71,8 @@ export interface EchoTargetOptions {
   /** A Unix socket. */
   readonly path?: string;
   readonly isTls?: boolean;
-  /** What is sent for what came; not given: the same. */
-  readonly answer?: (bytes: Buffer) => Buffer;
+  /** What is sent for what came; not given: the same. null: it ends every connection at once. */
+  readonly answer?: ((bytes: Buffer) => Buffer) | null;
 }
 
 function serverOf(isTls: boolean): Server {
@@ -93,7 +88,8 @@ export function startEcho(options: EchoTargetOptions, atEnd: AtEnd): Promise<Pro
   const server = serverOf(options.isTls === true);
   const { answer = (bytes: Buffer) => bytes } = options;
   const onSocket = (_target: ProbeTarget, socket: Socket): void => {
-    socket.on("data", (bytes: Buffer) => socket.write(answer(bytes)));
+    if (answer === null) socket.end();
+    else socket.on("data", (bytes: Buffer) => socket.write(answer(bytes)));
   };
   return listening(server, whereOf(options), onSocket, atEnd);
 }

@@ -79,7 +79,8 @@ describe("on a terminal", () => {
     expect(title).toBe("capacity ws://10.0.0.5:8080");
     expect(header).toMatch(/^stage +of intended/);
     expect(rest).toEqual([
-      "256,000 connecting 00:12/00:30  182,041/256,000 held  1,210 conn/s  73,959 failures  3 deaths",
+      "256,000 connecting 00:12/00:30  182,041/256,000 held  1,210 conn/s  " +
+        "73,959 failures  3 deaths",
       "18,204 op/s  resp p99 31.0 ms  late p99 1.20 ms  loop 34%  | server 236 MiB  0.12 cores  " +
         "16,041/182,082 files  lag p99 0.73 ms",
     ]);

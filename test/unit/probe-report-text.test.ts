@@ -139,8 +139,8 @@ describe("a report as text", () => {
 
   it("shows the server's own figures where it was watched, and nothing of it where not", () => {
     const text = squeezed(textOf(capacityReport()));
-    expect(text).toContain("server 4 processes, 172,938 connections, 449 MiB resident, cpu 0.4");
-    expect(text).toContain("172,979 of 182,082 files");
+    expect(text).toContain("server stage (4 processes) connections resident cpu files/limit loop");
+    expect(text).toContain("confirm 172,938 172,938 449 MiB 0.40 cores 172,979/182,082 0.80");
     expect(text).toContain("1,413 B/connection by the slope");
     expect(textOf(loadReport())).not.toMatch(/^server/m);
   });
