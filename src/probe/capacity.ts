@@ -212,9 +212,7 @@ class CapacityRun {
     stage.operateMs = clock.now() - startMs;
     run.phase("draining", DRAIN_MS_MAX);
     await run.waitFor(
-      () =>
-        run.generators.sum((state) => state.waiting) === 0 ||
-        clock.now() - stage.phaseStartMs >= DRAIN_MS_MAX,
+      () => run.operationsUnderWay === 0 || clock.now() - stage.phaseStartMs >= DRAIN_MS_MAX,
     );
     return ended;
   }

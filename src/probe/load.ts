@@ -153,10 +153,7 @@ class LoadRun {
     const waitMs = operationTimeoutMs + TIMEOUT_SLACK_MS;
     let since = clock.now();
     run.phase("draining", operationTimeoutMs);
-    await this.#within(
-      stage,
-      () => run.generators.sum(({ waiting }) => waiting) === 0 || clock.now() - since > waitMs,
-    );
+    await this.#within(stage, () => run.operationsUnderWay === 0 || clock.now() - since > waitMs);
     if (traffic !== "publish") return;
     since = clock.now();
     await this.#within(stage, () => clock.now() - since >= DELIVERY_MS);

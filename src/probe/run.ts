@@ -230,6 +230,14 @@ export class Run {
     }
   }
 
+  /**
+   * Echoes and publishes that are still to start or to be answered; Infinity while a generator has
+   * not said that it has halted.
+   */
+  get operationsUnderWay(): number {
+    return this.generators.sum(({ waiting, toCome }) => waiting + toCome.echo + toCome.publish);
+  }
+
   /** From there until the last connection was ready; until now where none has become so. */
   connectingMs(startAtMs: number): number {
     const last = Math.max(...this.generators.states.map((state) => state?.connectedAtMs ?? 0));

@@ -1,0 +1,73 @@
+// What the benchmarks of the probe have in common: servers to probe, one run of `holdfast-probe`,
+// and its figures beside their targets.
+import { once } from "node:events";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { progress } from "./command-line.mjs";
+import { startPinned } from "./processes.mjs";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const program = (name) => join(root, "dist", "cli", name);
+const stdio = ["ignore", "pipe", "inherit"];
+
+/**
+ * Starts `holdfast serve` on free ports of 127.0.0.1.
+ * @returns the process, and its endpoints as the probe is told them: tcp, websocket, admin
+ */
+export async function startHoldfast(core, flags = []) {
+  const hosts = ["--tcp-host", "127.0.0.1", "--websocket-host", "127.0.0.1"];
+  const ports = ["--tcp-port", "0", "--websocket-port", "0", "--admin-port", "0"];
+  const log = ["--log-pretty", "false", "--log-level", "info"];
+  const args = [program("holdfast.js"), "serve", ...hosts, ...ports, ...log, ...flags];
+  const server = startPinned(core, process.execPath, args, stdio);
+  const endpoints = {};
+  for await (const line of createInterface({ input: server.stdout })) {
+    const entry = JSON.parse(line);
+    if (entry.listener !== undefined) endpoints[entry.listener] = entry.endpoint;
+    if (endpoints.tcp && endpoints.websocket && endpoints.admin) return { server, endpoints };
+  }
+  throw new Error("a server ended before it listened");
+}
+
+/** @returns what it exits with, and its report; ends this process where there is none. */
+export async function runProbe(core, args) {
+  progress(`holdfast-probe ${args.join(" ")}`);
+  const argv = [program("holdfast-probe.js"), ...args, "--json"];
+  const probe = startPinned(core, process.execPath, argv, stdio);
+  const chunks = [];
+  probe.stdout.on("data", (chunk) => chunks.push(chunk));
+  const [code] = await once(probe, "close");
+  if (chunks.length > 0) return { code, report: JSON.parse(Buffer.concat(chunks).toString()) };
+  progress(`holdfast-probe ended with ${code} and no report`);
+  process.exit(1);
+}
+
+/**
+ * Prints the rows and the probe's verdict, and ends this process: with 1 where a target was missed.
+ * @typedef {{what: string, value: number | null, min?: number, max?: number}} Row
+ * @param {Row[]} rows a value of null is not known, which meets no target
+ */
+export function finish(rows, report, isJson) {
+  const judged = rows.map((row) => ({ ...row, passed: isWithin(row) }));
+  const passed = judged.every((row) => row.passed);
+  if (isJson) {
+    console.log(JSON.stringify({ passed, rows: judged, report }));
+  } else {
+    for (const row of judged) console.log(line(row));
+    console.log(report.sentence);
+  }
+  process.exit(passed ? 0 : 1);
+}
+
+function isWithin({ value, min, max }) {
+  if (min === undefined && max === undefined) return true;
+  return value !== null && value >= (min ?? -Infinity) && value <= (max ?? Infinity);
+}
+
+function line({ what, value, min, max, passed }) {
+  const bound = min !== undefined ? `>= ${min}` : max !== undefined ? `<= ${max}` : "";
+  const verdict = bound === "" ? "" : passed ? "pass" : "FAIL";
+  const shown = value === null ? "-" : String(Number(value.toFixed(2)));
+  return `${what.padEnd(40)} ${shown.padStart(10)}  ${bound.padEnd(10)} ${verdict}`.trimEnd();
+}
