@@ -41,5 +41,5 @@ const { report } = await runProbe(LOAD_CORE, [
   ...["--threshold", `lateness:p(99)<=${LATENESS_MS_MAX}ms`],
 ]);
 const stage = report.stages.find(({ kind }) => kind === "load");
-if (stage === undefined) finish([{ what: "loads", value: 0, min: 1 }], report, flags.json);
-finish(rowsOf(stage), report, flags.json);
+const hasRun = stage?.operations.echo !== undefined;
+finish(hasRun ? rowsOf(stage) : [{ what: "loads", value: 0, min: 1 }], report, flags.json);

@@ -12,8 +12,7 @@ import {
   type LoadFlags,
 } from "./probe-flags.ts";
 import { runDoctor } from "./probe-doctor.ts";
-import { runProbe } from "./probe-run.ts";
-import type { Terminal } from "./terminal.ts";
+import { type ProbeTerminal, runProbe } from "./probe-run.ts";
 
 const ABOUT_EXIT_CODES = `
 Exit codes:
@@ -40,7 +39,7 @@ Examples:
 /** Runs the command that `args` name until it ends. */
 export async function runProbeCommandLine(
   args: readonly string[],
-  terminal: Terminal,
+  terminal: ProbeTerminal,
 ): Promise<number> {
   let code = 0;
   const program = commandTree(args, terminal, (ended) => {
@@ -66,7 +65,7 @@ export async function runProbeCommandLine(
 
 function commandTree(
   args: readonly string[],
-  terminal: Terminal,
+  terminal: ProbeTerminal,
   end: (code: number) => void,
 ): Command {
   const program = new Command("holdfast-probe")
@@ -86,7 +85,7 @@ function commandTree(
   return program;
 }
 
-function addDoctor(program: Command, terminal: Terminal, end: (code: number) => void): void {
+function addDoctor(program: Command, terminal: ProbeTerminal, end: (code: number) => void): void {
   program
     .command("doctor")
     .description(
@@ -111,7 +110,7 @@ function addDoctor(program: Command, terminal: Terminal, end: (code: number) => 
 function addCapacity(
   program: Command,
   args: readonly string[],
-  terminal: Terminal,
+  terminal: ProbeTerminal,
   end: (code: number) => void,
 ): void {
   const command = program
@@ -152,7 +151,7 @@ function addCapacity(
 function addLoad(
   program: Command,
   args: readonly string[],
-  terminal: Terminal,
+  terminal: ProbeTerminal,
   end: (code: number) => void,
 ): void {
   const command = program

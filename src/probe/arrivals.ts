@@ -12,6 +12,14 @@ const TURN_BUDGET: Readonly<Record<ScheduledKind, number>> = {
   publish: 2_048,
 };
 
+/** Kinds have schedules that have nothing to do with each other. */
+const SEED_STEPS: Readonly<Record<ScheduledKind, number>> = {
+  connect: 0x1000_0000,
+  echo: 0x2000_0000,
+  publish: 0x3000_0000,
+  churn: 0x4000_0000,
+};
+
 class ActivePlan {
   readonly plan: ArrivalPlan;
   readonly schedule: Schedule;
@@ -43,15 +51,22 @@ export type StartArrivals = (kind: ScheduledKind, intendedMs: number) => void;
 export class Arrivals {
   readonly #seed: number;
   readonly #active: Map<ScheduledKind, ActivePlan> = new Map();
-  #plans: number = 0;
+  /** Plans that there were, by kind. */
+  readonly #plans: Map<ScheduledKind, number> = new Map();
 
   constructor(seed: number) {
     this.#seed = seed;
   }
 
-  /** Replaces the plan of its kind. The order of plans, with the seed, decides their arrivals. */
+  /**
+   * Replaces the plan of its kind. The seed, the kind and how many of the kind there were decide
+   * its arrivals: the same in every process that shares the schedule.
+   */
   add(plan: ArrivalPlan): void {
-    this.#active.set(plan.kind, new ActivePlan(plan, this.#seed + this.#plans++));
+    const ordinal = this.#plans.get(plan.kind) ?? 0;
+    this.#plans.set(plan.kind, ordinal + 1);
+    const seed = this.#seed + SEED_STEPS[plan.kind] + ordinal;
+    this.#active.set(plan.kind, new ActivePlan(plan, seed));
   }
 
   halt(kind: ScheduledKind): void {

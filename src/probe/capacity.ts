@@ -34,8 +34,8 @@ const TRIES_MAX = 3;
 const COOL_DOWN_MS = 1_000;
 /** Calm is waited for this long after trouble; then the search goes on carefully anyway. */
 const RECOVERY_MS_MAX = 30_000;
-/** Echoes that are under way when a level ends are waited for this long. */
-const DRAIN_MS_MAX = 2_000;
+/** Timeouts are noticed, and reported, so much later at most. */
+const TIMEOUT_SLACK_MS = 500;
 /** Once attempts are over, connections that are closed at once have this long to show. */
 const SETTLE_MS = 500;
 
@@ -198,8 +198,9 @@ class CapacityRun {
     const missing = stage.intended - run.held;
     const rampMs = (missing / this.#options.connectPerSecond) * 1_000;
     const startMs = clock.now() + LEAD_MS;
+    const opening = run.connect(Math.max(0, missing), startMs);
     this.#ping(stage, startMs, rampMs, holdMs);
-    let ended = await this.#open(stage, missing, startMs);
+    let ended = await this.#open(stage, opening, startMs);
     if (ended === null) {
       run.phase("settling", SETTLE_MS);
       ended = await this.#watch(() => clock.now() - stage.phaseStartMs >= SETTLE_MS);
@@ -210,21 +211,22 @@ class CapacityRun {
     }
     run.generators.halt("echo");
     stage.operateMs = clock.now() - startMs;
-    run.phase("draining", DRAIN_MS_MAX);
+    // Every echo of a level is answered or overdue before the level is judged.
+    const drainMs = this.#options.operationTimeoutMs + TIMEOUT_SLACK_MS;
+    run.phase("draining", drainMs);
     await run.waitFor(
-      () => run.operationsUnderWay === 0 || clock.now() - stage.phaseStartMs >= DRAIN_MS_MAX,
+      () => run.operationsUnderWay === 0 || clock.now() - stage.phaseStartMs >= drainMs,
     );
     return ended;
   }
 
-  async #open(stage: Stage, missing: number, startMs: number): Promise<string | null> {
-    if (missing <= 0) return null;
+  async #open(stage: Stage, opening: number, startMs: number): Promise<string | null> {
+    if (opening === 0) return null;
     const run = this.#run;
     stage.connectPerSecond = this.#options.connectPerSecond;
     run.phase("connecting", null);
-    run.connect(missing, startMs);
     const counts = stage.tally.counts.connect;
-    const isOver = (): boolean => counts.succeeded + counts.failed >= missing;
+    const isOver = (): boolean => counts.succeeded + counts.failed >= opening;
     const ended = await this.#watch(isOver);
     run.generators.halt("connect");
     stage.connectMs = run.connectingMs(startMs);
@@ -284,7 +286,7 @@ class CapacityRun {
     const sample = stageSample(run, stage);
     const missed = objectives
       .map((objective) => judge(objective, [sample], sample.fromMs, sample.toMs))
-      .filter(({ passed, actual }) => !passed && actual !== null);
+      .filter((result) => !result.passed && (result.actual !== null || isOwed(result, stage)));
     const bound = generatorReasons(stage.tally, objectives);
     const isShort = run.held < this.#enough(stage);
     const verdict: StageVerdict =
@@ -364,21 +366,22 @@ class CapacityRun {
 
   /** Of the failed level that is nearest to what held; what is certain comes before a guess. */
   #limit(capacity: CapacityResult): Limit | null {
-    if (capacity.connections >= this.#max && this.#max < this.#options.max) return this.#ownLimit();
+    if (capacity.connections >= this.#max && this.#max < this.#options.max) {
+      return this.#run.ownLimit();
+    }
     const byNearness = this.#limits.toSorted((a, b) => a.connections - b.connections);
     const certain = byNearness.find(({ limit }) => limit.confidence === "certain");
     return (certain ?? byNearness[0])?.limit ?? null;
   }
-
-  #ownLimit(): Limit {
-    const pairs = this.#run.environment().sourceTuples;
-    const text = `the probe's own addresses: ${(pairs ?? 0).toLocaleString("en-US")} local ports`;
-    const advice = "give more local addresses with --local-ips";
-    return { kind: "ports", party: "prober", confidence: "certain", text, evidence: [], advice };
-  }
 }
 
 const ERRORS_DEFAULT = 0.001;
+
+/** A level that began what an objective is about, and has no sample of it, has missed it. */
+function isOwed({ metric }: ThresholdResult, { tally }: Stage): boolean {
+  if (metric === "response" || metric === "service") return tally.counts.echo.started > 0;
+  return metric.startsWith("connect") && tally.counts.connect.started > 0;
+}
 
 function hasDied(limit: Limit | null): boolean {
   return limit?.kind === "server-died" && limit.confidence === "certain";

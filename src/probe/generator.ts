@@ -38,6 +38,8 @@ const QUEUE_BYTES_MAX = 262_144;
 const PAIRS_MAX = 64;
 /** Composed for one connection before it is written. */
 const WRITE_BYTES_MAX = 32_768;
+/** So late do arrivals start between timers: sooner, each would be a turn of its own. */
+const OVERDUE_MS = 0.25;
 
 /** What the process uses; asked once per report. */
 export interface GeneratorHealth {
@@ -93,6 +95,12 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #timer: Scheduled | null = null;
   #connectedAtMs: number = 0;
   readonly #backlog: Record<OperationKind, number> = { connect: 0, echo: 0, publish: 0 };
+  #isLooking: boolean = false;
+  readonly #look: () => void = () => {
+    this.#isLooking = false;
+    const now = this.#clock.now();
+    if (this.#arrivals.nextMs <= now - OVERDUE_MS) this.#startDue(now);
+  };
   readonly #startArrival: (kind: ScheduledKind, intendedMs: number) => void;
 
   constructor(
@@ -189,12 +197,23 @@ export class Generator implements ConnectionOwner, DialogueEvents {
         : this.#clock.after(Math.max(1, next - now), () => this.#turn());
   }
 
-  #turn(): void {
-    const now = this.#clock.now();
+  #startDue(now: number): void {
     const due = this.#arrivals.backlog("echo", now);
     this.#perCarrier = Math.ceil(due / Math.max(1, this.#held.length));
     this.#arrivals.run(now, this.#startArrival);
     this.#dismissCarrier();
+  }
+
+  /** Timers come a millisecond apart or more; where answers come meanwhile, the loop is awake. */
+  #lookAfterPoll(): void {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    this.#clock.afterPoll(this.#look);
+  }
+
+  #turn(): void {
+    const now = this.#clock.now();
+    this.#startDue(now);
     while (this.#nextTickMs <= now) {
       this.#tally.histogram("lateness").recordMs(now - this.#nextTickMs);
       this.#nextTickMs += TICK_MS;
@@ -494,6 +513,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     // An answer to what was given up, or to nothing: an echo of ours came to another connection.
     if (this.#operations.ownerOf(operation) !== connection) return;
     this.#operations.remove(operation);
+    this.#lookAfterPoll();
     if (failure === null) this.#operationSucceeded(operation);
     else this.#operationFailed(failure);
     this.#operationEnded(connection);

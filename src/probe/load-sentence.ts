@@ -79,8 +79,9 @@ function limitOf({ limit }: Facts): string {
   return limit === null ? "" : `; limit: ${limit.text}`;
 }
 
-function bound({ stages, why }: Facts): string {
+function bound({ stages, why, limit }: Facts): string {
   if (why !== "") return why;
+  if (limit?.kind === "ports") return limit.text;
   return stages.find(({ verdict }) => verdict === "generator-bound")?.reasons[0] ?? "it was late";
 }
 

@@ -37,7 +37,9 @@ export async function runLoad(options: LoadOptions, context: RunContext): Promis
   const before = options.baselineFile === null ? null : readBaseline(options.baselineFile);
   if (before !== null) checkComparable(before, options);
   const peak = Math.max(...options.segments.map((s) => Math.max(s.fromPerSecond, s.toPerSecond)));
-  const generators = Math.max(options.generators, Math.ceil(peak / OPERATIONS_PER_GENERATOR));
+  const wanted = Math.max(options.generators, Math.ceil(peak / OPERATIONS_PER_GENERATOR));
+  // One without a connection would have nothing to send over.
+  const generators = Math.min(wanted, options.connections);
   const title = `load ${options.targets.map(({ text }) => text).join(" ")}`;
   const { faults, topics, connections } = options;
   const extra = { faults, topics, title, connectionsMax: connections };
@@ -85,14 +87,15 @@ class LoadRun {
   async #connect(): Promise<Outcome | null> {
     const { connections, connectPerSecond } = this.#options;
     const run = this.#run;
+    if (connections > run.connectionsMax) return "generator-bound";
     await run.grow(connections);
     const name = `connect ${connections.toLocaleString("en-US")}`;
     const stage = await run.beginStage("connect", name, connections);
     const startMs = run.context.clock.now() + LEAD_MS;
     stage.connectPerSecond = connectPerSecond;
-    run.connect(connections, startMs);
+    const opening = run.connect(connections, startMs);
     const counts = stage.tally.counts.connect;
-    await this.#within(stage, () => counts.succeeded + counts.failed >= connections);
+    await this.#within(stage, () => counts.succeeded + counts.failed >= opening);
     stage.connectMs = run.connectingMs(startMs);
     await run.endStage();
     const isShort = run.held < connections * (1 - MISSING_SHARE_MAX);
@@ -270,6 +273,7 @@ class LoadRun {
 
   #limit(): Limit | null {
     const bound = this.#stages.find(({ verdict }) => verdict === "generator-bound");
+    if (this.#options.connections > this.#run.connectionsMax) return this.#run.ownLimit();
     if (bound === undefined) return this.#wall;
     return {
       kind: "generator",

@@ -9,7 +9,7 @@ import { Generators } from "./generators.ts";
 import { type Host, readHost, readListenDrops, readMemoryAvailable, sysctls } from "./host.ts";
 import type { Progress } from "./live-view.ts";
 import type { ProbeOptions } from "./probe-options.ts";
-import type { Environment, StageReport } from "./report.ts";
+import type { Environment, Limit, StageReport } from "./report.ts";
 import { SecondTally, Tally } from "./run-tally.ts";
 import type { Vitals } from "./scram.ts";
 import { type ServerSample, ServerWatch } from "./server-watch.ts";
@@ -105,6 +105,8 @@ export class Run {
   readonly #tallies: Map<number, Tally> = new Map();
   #stages: number = 0;
   #lost: string | null = null;
+  /** Generators that hold connections, or are about to. */
+  #carriers: readonly number[] = [];
   #progressMs: number = 0;
   #silentNoted: boolean = false;
   readonly #faults: Faults;
@@ -171,6 +173,20 @@ export class Run {
     return this.#plan.generatorsMax * this.#plan.connectionsPerGenerator;
   }
 
+  /** What the probe's own means come to, as a limit. */
+  ownLimit(): Limit {
+    const { sourceTuples: pairs } = this.environment();
+    const most = this.connectionsMax.toLocaleString("en-US");
+    return {
+      kind: "ports",
+      party: "prober",
+      confidence: "certain",
+      text: `the probe's own addresses and ports: ${most} connections`,
+      evidence: [`${(pairs ?? 0).toLocaleString("en-US")} pairs of local address and port`],
+      advice: "give more local addresses with --local-ips, or more ports with --local-ports",
+    };
+  }
+
   async grow(connections: number): Promise<void> {
     const count = generatorsFor(connections, this.options, this.#plan);
     if (count <= this.generators.count) return;
@@ -201,19 +217,26 @@ export class Run {
 
   // Work.
 
-  /** Opens so many more, at the run's rate, shared out so that the generators hold alike. */
-  connect(count: number, startAtMs: number): void {
+  /**
+   * Opens so many more, at the run's rate, shared out so that the generators hold alike.
+   * @returns how many: fewer where the probe's own means end.
+   */
+  connect(count: number, startAtMs: number): number {
     const shares = shareOut(
       count,
       this.generators.states.map((state) => state?.held ?? 0),
       this.#plan.connectionsPerGenerator,
     );
+    const states = this.generators.states;
+    this.#carriers = shares.flatMap((share, index) =>
+      share + (states[index]?.held ?? 0) > 0 ? [index] : [],
+    );
+    const total = shares.reduce((sum, share) => sum + share, 0);
     for (const [index, share] of shares.entries()) {
       if (share === 0) continue;
-      const perSecond = (this.options.connectPerSecond * share) / count;
+      const perSecond = (this.options.connectPerSecond * share) / total;
       const durationMs = (share / perSecond) * 1_000;
       const segment = { durationMs, fromPerSecond: perSecond, toPerSecond: perSecond };
-      const stripe = { index: 0, count: 1 };
       // Each begins within the others' first interval, so that together they are as even as one.
       const offsetMs = (index * 1_000) / this.options.connectPerSecond;
       this.generators.tell(index, {
@@ -224,10 +247,11 @@ export class Run {
           segments: [segment],
           startAtMs: startAtMs + offsetMs,
           countMax: share,
-          stripe,
+          stripe: { index: 0, count: 1 },
         },
       });
     }
+    return total;
   }
 
   /**
@@ -244,12 +268,12 @@ export class Run {
     return (last > startAtMs ? last : this.context.clock.now()) - startAtMs;
   }
 
-  /** One schedule over all generators: each takes every n-th arrival. */
+  /** One schedule over the generators that have connections: each takes every n-th arrival. */
   schedule(plan: Omit<ArrivalPlan, "stripe" | "countMax">): void {
-    const { count } = this.generators;
-    for (let index = 0; index < count; index++) {
+    const count = this.#carriers.length;
+    for (const [index, generator] of this.#carriers.entries()) {
       const stripe = { index, count };
-      this.generators.tell(index, {
+      this.generators.tell(generator, {
         type: "arrivals",
         plan: { ...plan, countMax: Infinity, stripe },
       });

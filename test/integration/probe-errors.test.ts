@@ -204,6 +204,7 @@ describe("a command line", () => {
     const code = await runProbeCommandLine(args, {
       env: {},
       isInteractive: false,
+      isErrorInteractive: false,
       columns: 100,
       write: () => {},
       writeError: (text) => {

@@ -114,6 +114,9 @@ describe("connections", () => {
     await bench.hold(2);
     for (const peer of server.peers) peer.send(frames.heartbeat, frames.heartbeat);
     await bench.until(() => server.peers.every(({ heartbeats }) => heartbeats === 2));
+    // Two each, and none of its own accord.
+    await delay(50);
+    expect(server.peers.map(({ heartbeats }) => heartbeats)).toEqual([2, 2]);
   });
 });
 
