@@ -3,7 +3,7 @@
 // way at once, so that the server is in trouble no longer than it takes to see it.
 
 import { CapacitySearch, type Level } from "./capacity-search.ts";
-import { levelLimit } from "./level-limit.ts";
+import { levelLimit, unacceptedLimit } from "./level-limit.ts";
 import { actualText } from "./limit-words.ts";
 import type { CapacityOptions } from "./probe-options.ts";
 import {
@@ -131,7 +131,7 @@ class CapacityRun {
       }
       const isWall = stage.verdict === "wall";
       this.#search.record(level.connections, false, isWall ? stage.connections.held : null);
-      if (!this.#hasConnected) return "unreachable";
+      if (!this.#hasConnected) return limit?.party === "prober" ? "generator-bound" : "unreachable";
       // Nobody is there to be asked any more.
       if (hasDied(limit)) return "failed";
       await this.#coolDown(this.#search.best);
@@ -235,9 +235,7 @@ class CapacityRun {
       const { connectTimeoutMs } = this.#options;
       const since = run.context.clock.now();
       await run.waitFor(
-        () =>
-          run.generators.sum((state) => state.connecting) === 0 ||
-          run.context.clock.now() - since > connectTimeoutMs + 1_000,
+        () => run.connecting === 0 || run.context.clock.now() - since > connectTimeoutMs + 1_000,
       );
     }
     return ended;
@@ -288,7 +286,8 @@ class CapacityRun {
       .map((objective) => judge(objective, [sample], sample.fromMs, sample.toMs))
       .filter((result) => !result.passed && (result.actual !== null || isOwed(result, stage)));
     const bound = generatorReasons(stage.tally, objectives);
-    const isShort = run.held < this.#enough(stage);
+    const unaccepted = unacceptedLimit(run, stage);
+    const isShort = run.held < this.#enough(stage) || unaccepted !== null;
     const verdict: StageVerdict =
       bound.length > 0
         ? "generator-bound"
@@ -303,13 +302,14 @@ class CapacityRun {
       ...bound,
       ...(trouble === null ? [] : [trouble]),
       ...missed.map((objective) => `${objective.text}: ${actualText(objective)}`),
+      ...(unaccepted === null ? [] : [unaccepted.text]),
     ];
     const report = stageReport(run, stage, verdict, reasons, objectives);
     const hasFailed = verdict !== "ok" && verdict !== "generator-bound";
     return {
       stage: report,
       missed,
-      limit: hasFailed ? levelLimit(run, stage, report, missed) : null,
+      limit: hasFailed ? (unaccepted ?? levelLimit(run, stage, report, missed)) : null,
     };
   }
 

@@ -23,6 +23,8 @@ export interface GeneratorSetup {
   readonly targets: readonly Target[];
   /** Local addresses and ports of this process; null: the kernel chooses. */
   readonly sources: readonly SourceRange[] | null;
+  /** Where among them to begin. */
+  readonly sourceStart: number;
   readonly traffic: Traffic;
   /** Bytes of an echo's or event's payload, 16 or more. */
   readonly payloadBytes: number;
@@ -116,6 +118,8 @@ export interface DeliveryCounts {
 
 export interface GeneratorState {
   readonly held: number;
+  /** Of those made to misbehave, how many the server has ended. */
+  readonly faultyEnded: number;
   /** Attempts under way. */
   readonly connecting: number;
   /** When a connection became ready last, by the machine's clock; 0: never. */

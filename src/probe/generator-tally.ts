@@ -5,6 +5,9 @@ import type { DeliveryCounts, GeneratorReport, OperationCounts } from "./generat
 import { type HistogramPairs, LatencyHistogram } from "./histogram.ts";
 import { DEATH_AGES_MS, LATENCY_NAMES, type LatencyName, type OperationKind } from "./report.ts";
 
+/** Different codes of one process. */
+const CODES_MAX = 256;
+
 type TallyPart = Pick<
   GeneratorReport,
   "counts" | "deliveries" | "failures" | "deaths" | "histograms"
@@ -15,6 +18,8 @@ export class GeneratorTally {
   deliveries: DeliveryCounts = noDeliveries();
   #failures: Record<string, number> = {};
   #deaths: Record<string, number[]> = {};
+  /** Codes that were counted in this run. */
+  readonly #codes: Set<string> = new Set();
   readonly #histograms: ReadonlyMap<LatencyName, LatencyHistogram> = new Map(
     LATENCY_NAMES.map((name) => [name, new LatencyHistogram()]),
   );
@@ -23,13 +28,29 @@ export class GeneratorTally {
     return this.#histograms.get(name)!;
   }
 
-  failed(code: FailureCode, count: number = 1): void {
+  failed(given: FailureCode, count: number = 1): void {
+    const code = this.#bounded(given);
     this.#failures[code] = (this.#failures[code] ?? 0) + count;
   }
 
   died(code: FailureCode, ageMs: number): void {
-    const ages = (this.#deaths[code] ??= new Array<number>(DEATH_AGES_MS.length + 1).fill(0));
+    const ages = (this.#deaths[this.#bounded(code)] ??= new Array<number>(
+      DEATH_AGES_MS.length + 1,
+    ).fill(0));
     ages[deathAge(ageMs)]!++;
+  }
+
+  /**
+   * A server may send any number as a code: beyond so many different ones, the number is dropped and
+   * the name counts alone.
+   */
+  #bounded(code: FailureCode): string {
+    if (this.#codes.has(code)) return code;
+    if (this.#codes.size < CODES_MAX) {
+      this.#codes.add(code);
+      return code;
+    }
+    return code.split(".", 2).join(".");
   }
 
   /** Everything since the last take. */

@@ -34,8 +34,6 @@ export const REPORT_MS = 250;
 const TICK_MS = 100;
 /** What net may hold back for one connection before nothing more is sent over it. */
 const QUEUE_BYTES_MAX = 262_144;
-/** Pairs of local address and port that are tried for one attempt. */
-const PAIRS_MAX = 64;
 /** Composed for one connection before it is written. */
 const WRITE_BYTES_MAX = 32_768;
 /** So late do arrivals start between timers: sooner, each would be a turn of its own. */
@@ -94,6 +92,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #reportedMs: number;
   #timer: Scheduled | null = null;
   #connectedAtMs: number = 0;
+  #faultyEnded: number = 0;
   readonly #backlog: Record<OperationKind, number> = { connect: 0, echo: 0, publish: 0 };
   #isLooking: boolean = false;
   readonly #look: () => void = () => {
@@ -120,7 +119,9 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#arrivals = new Arrivals(setup.seed);
     this.#prng = new Prng(setup.seed + setup.index);
     this.#sources =
-      setup.sources === null ? null : new SourceAddresses(setup.sources, setup.targets.length);
+      setup.sources === null
+        ? null
+        : new SourceAddresses(setup.sources, setup.targets.length, setup.sourceStart);
     this.#topics = new TopicLedger(setup.topics, setup.generators);
     this.#nextTarget = setup.index % setup.targets.length;
     const now = clock.now();
@@ -248,7 +249,10 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     for (;;) {
       const attempt = this.#attempts.oldest(now - connectTimeoutMs);
       if (attempt === 0) break;
-      this.#attempts.ownerOf(attempt)!.timeOut();
+      const connection = this.#attempts.ownerOf(attempt)!;
+      const isSearching = connection.state === STATE.CONNECTING && connection.searchMs > 0;
+      if (isSearching) connection.fail("connect.local_exhausted");
+      else connection.timeOut();
     }
     for (;;) {
       const operation = this.#operations.oldest(now - operationTimeoutMs);
@@ -295,8 +299,10 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     if (this.#sources === null || connection.pair === -1) return false;
     this.#sources.skip(connection.target, connection.pair);
     connection.pair = -1;
-    // Nothing waits for an answer yet: until then it counts the pairs.
-    if (++connection.waiting > PAIRS_MAX) return false;
+    const startedMs = this.#attempts.startedMs(connection.attempt);
+    const searchMs = this.#clock.now() - startedMs;
+    if (searchMs > this.#setup.connectTimeoutMs) return false;
+    connection.searchMs = Math.max(1, Math.round(searchMs));
     this.#open(connection);
     return true;
   }
@@ -327,7 +333,9 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     counts.connect.succeeded++;
     this.#connectedAtMs = now;
     this.#tally.histogram("connect").recordMs(now - this.#attempts.intendedMs(attempt));
-    this.#tally.histogram("connectService").recordMs(now - this.#attempts.startedMs(attempt));
+    // Looking for a free pair was our own affair.
+    const serviceMs = now - this.#attempts.startedMs(attempt) - connection.searchMs;
+    this.#tally.histogram("connectService").recordMs(serviceMs);
     this.#attempts.remove(attempt);
     connection.attempt = 0;
     this.#enlist(connection);
@@ -361,7 +369,10 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       return;
     }
     // A misbehaving one is expected to be closed; whether it was is told apart.
-    if (connection.isFaulty) return;
+    if (connection.isFaulty) {
+      this.#faultyEnded++;
+      return;
+    }
     const ageMs = this.#clock.now() - this.#startedMs - connection.heldAtMs;
     this.#tally.died(failure, ageMs);
     if (connection.waiting > 0) {
@@ -460,8 +471,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   }
 
   #operate(kind: "echo" | "publish", intendedMs: number): void {
-    // While the first connections are being opened, nothing is due over them yet.
-    if (this.#held.length === 0 && this.#isOpening) return;
+    // Until the first connection is there, nothing is due over it yet.
+    if (this.#connectedAtMs === 0 && this.#isOpening) return;
     const now = this.#clock.now();
     this.#tally.counts[kind].started++;
     this.#tally.histogram("lateness").recordMs(now - intendedMs);
@@ -564,6 +575,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       ...rest,
       state: {
         held: this.#count,
+        faultyEnded: this.#faultyEnded,
         connecting: this.#attempts.count,
         connectedAtMs: this.#connectedAtMs,
         waiting: this.#waiting,

@@ -16,6 +16,38 @@ export function levelLimit(
   return classifyLimit(levelEvidence(run, stage, report, missed));
 }
 
+/** Fewer may be the server's own, or wait in its queue for a moment. */
+const HELD_MIN = 10;
+/** A server that has taken less of them than this has taken hardly any. */
+const TAKEN_SHARE_MIN = 0.1;
+
+/**
+ * Where the kernel has completed handshakes and the server has accepted hardly any of them, by its
+ * own count of connections or files; null where it has, or where it is not known.
+ */
+export function unacceptedLimit(run: Run, stage: Stage): Limit | null {
+  const now = stage.serverSamples.at(-1)?.figures;
+  const before = run.watch?.baseline?.figures;
+  const held = run.held;
+  if (now === undefined || before === undefined || held < HELD_MIN) return null;
+  const taken = growth(before.connections, now.connections) ?? growth(before.fds, now.fds);
+  if (taken === null || taken >= held * TAKEN_SHARE_MIN) return null;
+  return {
+    kind: "accept-rate",
+    party: "server",
+    confidence: "certain",
+    text:
+      `the server has accepted ${Math.max(0, taken).toLocaleString("en-US")} of ` +
+      `${held.toLocaleString("en-US")} connections; the others wait in the kernel's queue`,
+    evidence: [],
+    advice: "see whether the server is stopped or blocked, and whether all its workers are watched",
+  };
+}
+
+function growth(before: number | null, now: number | null): number | null {
+  return before === null || now === null ? null : now - before;
+}
+
 function levelEvidence(
   run: Run,
   stage: Stage,

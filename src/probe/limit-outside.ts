@@ -41,7 +41,8 @@ export function acceptRate(findings: Findings): Limit | null {
   const isConnectMissed = findings.evidence.missed.some(({ metric }) =>
     metric.startsWith("connect"),
   );
-  if (isCutOff(findings)) return null;
+  // Connections that were up and ended are another matter.
+  if (isCutOff(findings) || findings.isManyHeld(findings.oldDeaths)) return null;
   if (findings.isRateLow) {
     const { asked, reached } = connectsPerSecond!;
     const rates = `${formatCount(reached)} connects/s of ${formatCount(asked)}/s asked`;
@@ -54,7 +55,7 @@ export function acceptRate(findings: Findings): Limit | null {
     const queue = "the server's accept queue in the kernel";
     return slowLimit("backlog", `${queue}: ${dropped}`, "certain");
   }
-  if (findings.isManyHeld(findings.oldDeaths) || findings.areEchoesLost) return null;
+  if (findings.areEchoesLost) return null;
   const what = isWaiting
     ? `${formatCount(timeouts)} handshakes timed out`
     : `1 of 100 connects took ${formatDuration(connectMs?.p99 ?? 0)}`;

@@ -22,7 +22,7 @@ import type { Second } from "./run-tally.ts";
 import type { RateSegment } from "./schedule.ts";
 import { formatDuration, formatRate } from "./quantity.ts";
 import { generatorReasons, stageReport } from "./stage-report.ts";
-import { judge, type Sample } from "./threshold.ts";
+import { judge, type Sample, type Threshold } from "./threshold.ts";
 
 /** Operations per second that one generator process drives without being late. */
 const OPERATIONS_PER_GENERATOR = 60_000;
@@ -100,6 +100,7 @@ class LoadRun {
     await run.endStage();
     const isShort = run.held < connections * (1 - MISSING_SHARE_MAX);
     const report = this.#endStage(stage, isShort ? "wall" : "ok");
+    if (this.#wall?.party === "prober") return "generator-bound";
     if (counts.succeeded === 0) return "unreachable";
     if (report.verdict === "generator-bound") return "generator-bound";
     return isShort ? "failed" : null;
@@ -108,7 +109,9 @@ class LoadRun {
   async #drive(): Promise<void> {
     const { segments, arrival, traffic, faults, connections } = this.#options;
     const run = this.#run;
-    const startAtMs = run.context.clock.now() + 2 * LEAD_MS;
+    // At the beginning of a second of the run, so that no second is half load and half not.
+    const soonMs = run.context.clock.now() + 2 * LEAD_MS - run.startMs;
+    const startAtMs = run.startMs + Math.ceil(soonMs / 1_000) * 1_000;
     const durationMs = segments.reduce((sum, segment) => sum + segment.durationMs, 0);
     this.#fromMs = startAtMs - run.startMs;
     this.#toMs = this.#fromMs + durationMs;
@@ -141,7 +144,7 @@ class LoadRun {
   }
 
   #endLoad(stage: Stage): void {
-    const isShort = this.#run.held < stage.intended * (1 - MISSING_SHARE_MAX);
+    const isShort = this.#run.accountedFor < stage.intended * (1 - MISSING_SHARE_MAX);
     this.#endStage(stage, isShort ? "wall" : "ok");
   }
 
@@ -151,12 +154,16 @@ class LoadRun {
     run.generators.halt("echo");
     run.generators.halt("publish");
     run.generators.halt("churn");
-    const { operationTimeoutMs, traffic } = this.#options;
+    const { operationTimeoutMs, connectTimeoutMs, traffic } = this.#options;
     const { clock } = run.context;
-    const waitMs = operationTimeoutMs + TIMEOUT_SLACK_MS;
+    const timeoutMs = Math.max(operationTimeoutMs, run.connecting === 0 ? 0 : connectTimeoutMs);
+    const waitMs = timeoutMs + TIMEOUT_SLACK_MS;
     let since = clock.now();
     run.phase("draining", operationTimeoutMs);
-    await this.#within(stage, () => run.operationsUnderWay === 0 || clock.now() - since > waitMs);
+    await this.#within(
+      stage,
+      () => run.operationsUnderWay + run.connecting === 0 || clock.now() - since > waitMs,
+    );
     if (traffic !== "publish") return;
     since = clock.now();
     await this.#within(stage, () => clock.now() - since >= DELIVERY_MS);
@@ -183,7 +190,7 @@ class LoadRun {
     const { thresholds } = this.#options;
     const bound = verdict === "aborted" ? [] : generatorReasons(stage.tally, thresholds);
     const final = bound.length > 0 ? "generator-bound" : verdict;
-    const missing = stage.intended - this.#run.held;
+    const missing = stage.intended - this.#run.accountedFor;
     const reasons =
       final === "wall" ? [`${missing.toLocaleString("en-US")} connections are missing`] : bound;
     const report = stageReport(this.#run, stage, final, reasons, thresholds);
@@ -199,17 +206,16 @@ class LoadRun {
       ({ abort, afterMs }) => abort && nowMs - this.#fromMs >= Math.max(1_000, afterMs),
     );
     if (isDue.length === 0) return false;
-    const samples = this.#samples(this.#fromMs, nowMs);
     this.#isEnded = isDue.some((threshold) => {
-      const { passed, actual } = judge(threshold, samples, this.#fromMs, nowMs);
+      const { passed, actual } = this.#judge(threshold, nowMs);
       return !passed && actual !== null;
     });
     if (this.#isEnded) this.#toMs = nowMs;
     return this.#isEnded;
   }
 
-  /** The seconds of the load, without those of stages that count neither way. */
-  #samples(fromMs: number, toMs: number): Sample[] {
+  /** The seconds from this one on, without those of stages that count neither way. */
+  #samples(fromMs: number): Sample[] {
     const bound = this.#stages
       .filter(({ verdict }) => verdict === "generator-bound")
       .map(({ index }) => index);
@@ -218,20 +224,23 @@ class LoadRun {
     for (const [index, second] of this.#run.seconds.seconds.entries()) {
       const atMs = index * 1_000;
       for (const [generator, count] of second.held) held.set(generator, count);
-      // The second in which it ends, and the answers that came after, belong to it.
-      if (atMs + 1_000 <= fromMs || (atMs >= toMs && this.#toMs === toMs && second.stage < 0))
-        continue;
-      if (bound.includes(second.stage)) continue;
+      // What came after the last stage is the closing.
+      const isOver = atMs >= this.#toMs && second.stage < 0;
+      if (atMs < fromMs || isOver || bound.includes(second.stage)) continue;
       samples.push(secondSample(atMs, second, held));
     }
     return samples;
   }
 
+  /** Connecting, and what failed at it, counts from the first attempt; the rest from the load. */
+  #judge(threshold: Threshold, toMs: number): ThresholdResult {
+    const isConnecting = threshold.metric.startsWith("connect") || threshold.metric === "errors";
+    const fromMs = isConnecting ? 0 : this.#fromMs;
+    return judge(threshold, this.#samples(fromMs), fromMs, toMs);
+  }
+
   #thresholds(): ThresholdResult[] {
-    const samples = this.#samples(this.#fromMs, this.#toMs);
-    return this.#options.thresholds.map((threshold) =>
-      judge(threshold, samples, this.#fromMs, this.#toMs),
-    );
+    return this.#options.thresholds.map((threshold) => this.#judge(threshold, this.#toMs));
   }
 
   #judgement(): Outcome {
@@ -280,7 +289,7 @@ class LoadRun {
       party: "prober",
       confidence: "certain",
       text: bound.reasons[0] ?? "the probe itself",
-      evidence: bound.reasons,
+      evidence: bound.reasons.slice(1),
       advice: "ask for less, use fewer connections, or --generators with a free core for each",
     };
   }
@@ -313,10 +322,8 @@ function secondSample(atMs: number, second: Second, held: ReadonlyMap<number, nu
     fromMs: atMs,
     toMs: atMs + 1_000,
     latencies,
-    errors: {
-      bad: connect.failed + echo.failed + publish.failed + deaths,
-      all: connect.started + echo.started + publish.started + deaths,
-    },
+    errors: { bad: echo.failed + publish.failed, all: echo.started + publish.started },
+    connectionErrors: { bad: connect.failed + deaths, started: connect.started },
     loss: { bad: deliveries.missed, all: deliveries.received + deliveries.missed },
     operations: echo.succeeded + publish.succeeded,
     held: [...held.values()].reduce((sum, count) => sum + count, 0),

@@ -103,6 +103,8 @@ export class ProbeConnection implements FrameHandler {
   heldAtMs: number = -1;
   /** Operations under way. */
   waiting: number = 0;
+  /** Whole milliseconds in which pairs were tried that somebody else had. */
+  searchMs: number = 0;
   /** Close code that the server gave, or 0. */
   closeCode: number = 0;
   /** It was made to misbehave, and is expected to be closed for it. */

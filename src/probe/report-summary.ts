@@ -44,12 +44,14 @@ export function generatorSummary(
   const { stages } = report;
   const bound = stages.filter(({ verdict }) => verdict === "generator-bound");
   const counted = stages.filter(({ verdict }) => verdict !== "generator-bound");
-  const all = (counted.length > 0 ? counted : stages).map(({ generator }) => generator);
+  const isLimit = report.outcome === "generator-bound" || report.limit?.party === "prober";
+  // What the verdict rests on: the stages that count, or those that it spoilt.
+  const shown = isLimit || counted.length === 0 ? stages : counted;
+  const all = shown.map(({ generator }) => generator);
   const last = all.at(-1);
   if (last === undefined) return null;
   const most = (figure: (one: GeneratorFigures) => number): number => Math.max(...all.map(figure));
   const late = all.reduce((worst, one) => (lateShare(one) > lateShare(worst) ? one : worst));
-  const isLimit = report.outcome === "generator-bound" || report.limit?.party === "prober";
   const stageText = `${bound.length} of ${stages.length} stages`;
   return {
     ...last,

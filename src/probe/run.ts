@@ -14,7 +14,7 @@ import { SecondTally, Tally } from "./run-tally.ts";
 import type { Vitals } from "./scram.ts";
 import { type ServerSample, ServerWatch } from "./server-watch.ts";
 import { planSources, type SourceRange, sourceTuples } from "./source-addresses.ts";
-import { readSourceFacts, type SourceFacts } from "./source-facts.ts";
+import { checkLocalIps, readSourceFacts, type SourceFacts } from "./source-facts.ts";
 import { isLoopback, resolveTargets, type Target } from "./target.ts";
 import { VitalSigns } from "./vitals.ts";
 
@@ -112,6 +112,7 @@ export class Run {
   readonly #faults: Faults;
   readonly #topics: number;
   readonly #plan: GeneratorPlan;
+  readonly #sourceBase: number;
   readonly #title: string;
   /** Resident bytes of the generators before they held anything, by process. */
   readonly #rssBefore: Map<number, number> = new Map();
@@ -134,6 +135,7 @@ export class Run {
     this.startMs = context.clock.now();
     this.startedAt = new Date(context.clock.wall()).toISOString();
     this.seconds = new SecondTally(this.startMs);
+    this.#sourceBase = facts.base;
     this.#plan = planGenerators(options, extra.connectionsMax, targets, this.host, facts);
     this.generators = new Generators(context.clock, (index) => this.#setup(index), {
       onReport: (report) => this.#onReport(report),
@@ -151,6 +153,7 @@ export class Run {
     extra: { faults: Faults; topics: number; title: string; connectionsMax: number },
     context: RunContext,
   ): Promise<Run> {
+    await checkLocalIps(options.localIps);
     const targets = await resolveTargets(options.targets);
     // Two probes at once should seldom meet: that is no part of the schedule, and is not seeded.
     const base = randomInt(0, 1 << 16);
@@ -200,6 +203,11 @@ export class Run {
 
   get held(): number {
     return this.generators.sum((state) => state.held);
+  }
+
+  /** Those held, and those that were made to misbehave and ended for it, as they should. */
+  get accountedFor(): number {
+    return this.generators.sum(({ held, faultyEnded }) => held + faultyEnded);
   }
 
   /** Resident bytes of the generators per connection held; null where there are too few. */
@@ -260,6 +268,11 @@ export class Run {
    */
   get operationsUnderWay(): number {
     return this.generators.sum(({ waiting, toCome }) => waiting + toCome.echo + toCome.publish);
+  }
+
+  /** Attempts under way. */
+  get connecting(): number {
+    return this.generators.sum((state) => state.connecting);
   }
 
   /** From there until the last connection was ready; until now where none has become so. */
@@ -517,6 +530,7 @@ export class Run {
       protocol: options.protocol,
       targets: this.targets,
       sources: this.#plan.sources?.[index] ?? null,
+      sourceStart: this.#sourceBase,
       traffic: options.traffic,
       payloadBytes: options.payloadBytes,
       connectTimeoutMs: options.connectTimeoutMs,

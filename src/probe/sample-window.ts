@@ -19,7 +19,10 @@ export interface Sample {
   readonly latencies: Partial<
     Record<LatencyName, HistogramPairs | readonly HistogramPairs[] | LatencyHistogram>
   >;
+  /** Of operations; or of whatever was worse, where that is known already. */
   readonly errors: Share;
+  /** Attempts that failed and connections that ended; and attempts that were started. */
+  readonly connectionErrors?: { readonly bad: number; readonly started: number };
   readonly loss: Share;
   /** That succeeded. */
   readonly operations: number;
@@ -112,8 +115,9 @@ export class SampleWindow {
     const samples = this.#samples.slice(this.#first, this.#end);
     switch (metric) {
       case "errors":
+        return this.#errors(samples);
       case "loss":
-        return this.#share(samples.map((sample) => sample[metric]));
+        return this.#share(samples.map(({ loss }) => loss));
       case "rate":
         return this.#rate(samples);
       case "held":
@@ -147,6 +151,23 @@ export class SampleWindow {
       default:
         return histogram.percentileMs(percentile ?? 50);
     }
+  }
+
+  /** The worse of two shares: many good operations must not hide connections that are missing. */
+  #errors(samples: readonly Sample[]): number | null {
+    const operations = this.#share(samples.map(({ errors }) => errors));
+    let bad = 0;
+    let started = 0;
+    let held = 0;
+    for (const { connectionErrors, held: heldThen } of samples) {
+      bad += connectionErrors?.bad ?? 0;
+      started += connectionErrors?.started ?? 0;
+      if (connectionErrors !== undefined) held = Math.max(held, heldThen);
+    }
+    const connections = this.#share([{ bad, all: Math.max(bad, started, held) }]);
+    if (operations === null || connections === null) return operations ?? connections;
+    if (this.#aggregate.kind === "count") return operations + connections;
+    return Math.max(operations, connections);
   }
 
   #share(shares: readonly Share[]): number | null {

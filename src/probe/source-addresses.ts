@@ -49,11 +49,17 @@ export class SourceAddresses {
   readonly #firstPairs: Uint32Array;
   readonly #shelves: readonly Shelf[];
 
-  /** @param targets how many destinations there are. */
-  constructor(ranges: readonly SourceRange[], targets: number) {
+  /**
+   * @param targets how many destinations there are.
+   * @param start any whole number: where among the pairs to begin. Two that share a range should
+   * not try the same pairs at the same time.
+   */
+  constructor(ranges: readonly SourceRange[], targets: number, start: number = 0) {
     this.#ranges = ranges;
     this.#firstPairs = firstPairs(ranges);
-    this.#shelves = Array.from({ length: targets }, (_, target) => this.#shelf(target, targets));
+    this.#shelves = Array.from({ length: targets }, (_, target) =>
+      this.#shelf(target, targets, start),
+    );
   }
 
   /** A free pair for this destination, or -1 where none is left. */
@@ -99,7 +105,7 @@ export class SourceAddresses {
     return shelf.size - shelf.used + shelf.queued - shelf.skipped;
   }
 
-  #shelf(target: number, targets: number): Shelf {
+  #shelf(target: number, targets: number, start: number): Shelf {
     const fits = this.#ranges.map((range) => range.targets?.includes(target) ?? true);
     const first = fits.indexOf(true);
     const end = fits.lastIndexOf(true) + 1;
@@ -109,7 +115,7 @@ export class SourceAddresses {
     return {
       firstPair,
       size,
-      offset: Math.floor((size * target) / targets),
+      offset: Math.floor((size * target) / targets) + (size === 0 ? 0 : start % size),
       used: 0,
       queue: new Uint32Array(size),
       head: 0,

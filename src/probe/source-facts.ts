@@ -3,7 +3,9 @@
 
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
+import { createServer } from "node:net";
 import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
+import { HoldfastError } from "../base/errors.ts";
 import { type Host, isSource, type PortRange } from "./host.ts";
 import { isLoopback, isUnix, type Target } from "./target.ts";
 
@@ -83,4 +85,28 @@ export function addressesBeside(
     return [address, ...others.map((entry) => entry.address)];
   }
   return [address];
+}
+
+/**
+ * Rejects with HOLDFAST_OPTIONS_INVALID, which names the address, where this host has one of them
+ * not. Those of its interfaces are known; the others are bound to, once each.
+ */
+export async function checkLocalIps(addresses: readonly string[]): Promise<void> {
+  const known = new Set(
+    Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)),
+  );
+  for (const address of addresses) {
+    if (known.has(address) || address.startsWith("127.")) continue;
+    const server = createServer();
+    try {
+      server.listen({ host: address, port: 0 });
+      await once(server, "listening");
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? "unknown";
+      const message = `--local-ips: this host does not have ${address} (${code})`;
+      throw new HoldfastError("HOLDFAST_OPTIONS_INVALID", message, { cause: error });
+    } finally {
+      server.close();
+    }
+  }
 }

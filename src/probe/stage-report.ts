@@ -12,10 +12,11 @@ import type {
   StageVerdict,
 } from "./report.ts";
 import { LATENCY_NAMES, OPERATION_KINDS } from "./report.ts";
+import type { LatencyHistogram } from "./histogram.ts";
 import type { Run, Stage } from "./run.ts";
 import { deathCounts, failureCounts, type Tally } from "./run-tally.ts";
 import type { ServerSample } from "./server-watch.ts";
-import { latencyObjectivesMs, type Sample, type Threshold } from "./threshold.ts";
+import type { Sample, Threshold } from "./threshold.ts";
 
 /** Lateness may take this share of an objective: more would be part of what is measured. */
 const LATENESS_SHARE = 0.1;
@@ -27,27 +28,56 @@ export const OBJECTIVE_MS_DEFAULT = 250;
 const STARTED_MIN = 100;
 
 /** How late the probe was, against what it may be. */
-export interface Lateness {
-  readonly p99Ms: number;
+interface Lateness {
+  readonly histogram: LatencyHistogram;
+  /** 99, or that of the objective where it looks further out. */
+  readonly percentile: number;
   readonly limitMs: number;
 }
 
-/** The lateness that is nearest to, or furthest beyond, its limit. */
-export function worstLateness(tally: Tally, objectives: readonly Threshold[]): Lateness {
-  const { connect, operation } = latencyObjectivesMs(objectives);
-  const limits: readonly [LatencyName, number][] = [
-    ["connectLateness", connect ?? OBJECTIVE_MS_DEFAULT],
-    ["lateness", operation ?? connect ?? OBJECTIVE_MS_DEFAULT],
-  ];
-  let worst: Lateness = { p99Ms: 0, limitMs: limits[1]![1] * LATENESS_SHARE };
-  for (const [name, objectiveMs] of limits) {
-    const histogram = tally.histogram(name);
-    if (histogram.count === 0) continue;
-    const p99Ms = histogram.percentileMs(99);
-    const limitMs = objectiveMs * LATENESS_SHARE;
-    if (p99Ms / limitMs >= worst.p99Ms / worst.limitMs) worst = { p99Ms, limitMs };
+const CONNECT_METRICS: readonly string[] = ["connect", "connectService"];
+const OPERATION_METRICS: readonly string[] = ["response", "service", "delivery"];
+
+/**
+ * What lateness each objective allows, at the percentile that it is about: the probe's own delay
+ * must not be what an objective is missed by. Without any objective of time there is a default.
+ */
+function latenessOf(tally: Tally, objectives: readonly Threshold[]): readonly Lateness[] {
+  const connects = tally.histogram("connectLateness");
+  const operations = tally.histogram("lateness");
+  const found: Lateness[] = [];
+  for (const { metric, unit, operator, aggregate, limit } of objectives) {
+    if (unit !== "ms" || !operator.startsWith("<")) continue;
+    const furthest = aggregate.kind === "max" ? 100 : (aggregate.percentile ?? 0);
+    const about = { percentile: Math.max(99, furthest), limitMs: limit * LATENESS_SHARE };
+    if (CONNECT_METRICS.includes(metric)) found.push({ histogram: connects, ...about });
+    if (OPERATION_METRICS.includes(metric)) found.push({ histogram: operations, ...about });
   }
-  return worst;
+  if (found.length === 0) {
+    const limitMs = OBJECTIVE_MS_DEFAULT * LATENESS_SHARE;
+    for (const histogram of [connects, operations]) {
+      found.push({ histogram, percentile: 99, limitMs });
+    }
+  }
+  return found;
+}
+
+function isLate({ histogram, percentile, limitMs }: Lateness): boolean {
+  return histogram.count > 0 && histogram.percentileMs(percentile) > limitMs;
+}
+
+/** The lateness p99 that is nearest to, or furthest beyond, its limit. */
+export function worstLateness(
+  tally: Tally,
+  objectives: readonly Threshold[],
+): { readonly p99Ms: number; readonly limitMs: number } {
+  const figures = latenessOf(tally, objectives).map(({ histogram, limitMs }) => ({
+    p99Ms: histogram.count === 0 ? 0 : histogram.percentileMs(99),
+    limitMs,
+  }));
+  return figures.reduce((worst, one) =>
+    one.p99Ms / one.limitMs > worst.p99Ms / worst.limitMs ? one : worst,
+  );
 }
 
 /** Started of scheduled, of the kind of operation where the least was. */
@@ -63,10 +93,12 @@ function startedShare(tally: Tally): number {
 /** Why a stage is bound by the generator; empty: it is not. */
 export function generatorReasons(tally: Tally, objectives: readonly Threshold[]): string[] {
   const reasons: string[] = [];
-  const { p99Ms, limitMs } = worstLateness(tally, objectives);
-  if (p99Ms > limitMs) {
+  const late = latenessOf(tally, objectives).find(isLate);
+  if (late !== undefined) {
+    const { histogram, percentile, limitMs } = late;
+    const at = percentile === 100 ? "max" : `p${percentile}`;
     reasons.push(
-      `the probe was late: lateness p99 ${p99Ms.toFixed(1)} ms, ` +
+      `the probe was late: lateness ${at} ${histogram.percentileMs(percentile).toFixed(1)} ms, ` +
         `${limitMs.toFixed(1)} ms (a tenth of the objective) are allowed`,
     );
   }
@@ -107,7 +139,7 @@ export function stageSample(run: Run, stage: Stage): Sample {
 function stageErrors(run: Run, stage: Stage): { bad: number; all: number } {
   const { tally, intended } = stage;
   const { connect, echo, publish } = tally.counts;
-  const missing = Math.max(connect.failed + tally.deathCount, intended - run.held);
+  const missing = Math.max(connect.failed + tally.deathCount, intended - run.accountedFor);
   const connections = { bad: missing, all: Math.max(intended, connect.started) };
   const operations = {
     bad: echo.failed + publish.failed,

@@ -261,24 +261,3 @@ function badness(operator: Operator, actual: number, limit: number): number {
       return -Math.abs(actual - limit);
   }
 }
-
-/**
- * The tightest upper limits, in milliseconds, on how long connecting and how long operations may
- * take; null where there is none. What the probe is late by has no part in it.
- */
-export function latencyObjectivesMs(thresholds: readonly Threshold[]): {
-  connect: number | null;
-  operation: number | null;
-} {
-  const tightest = (...metrics: readonly Metric[]): number | null => {
-    const limits = thresholds
-      .filter(({ metric, unit }) => metrics.includes(metric) && unit === "ms")
-      .filter(({ operator }) => operator === "<" || operator === "<=")
-      .map(({ limit }) => limit);
-    return limits.length === 0 ? null : Math.min(...limits);
-  };
-  return {
-    connect: tightest("connect", "connectService"),
-    operation: tightest("response", "service", "delivery"),
-  };
-}

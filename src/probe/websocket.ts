@@ -27,6 +27,7 @@ export const HEADER_BYTES_MAX = 14;
 const MASK_BIT = 0x80;
 const FIN_BIT = 0x80;
 const RESERVED_BITS = 0x70;
+const OPCODE_BITS = 0x0f;
 
 /** Sixteen bytes in base64, which the answer has to prove that it has read. */
 export function upgradeKey(prng: Prng): string {
@@ -119,6 +120,12 @@ function writeUint32(bytes: Bytes, at: number, value: number): void {
   bytes[at + 3] = value;
 }
 
+/** Control frames are short and whole; the other opcodes have no meaning. */
+function isLegal(opcode: number, isFinal: boolean, length: number): boolean {
+  if (opcode <= OPCODE.BINARY) return true;
+  return opcode >= OPCODE.CLOSE && opcode <= OPCODE.PONG && isFinal && length <= 125;
+}
+
 export interface FrameHandler {
   /** One whole frame; the bytes are valid until this returns. False: stop here. */
   onWebSocketFrame(
@@ -147,6 +154,9 @@ export function readWebSocketFrames(
     const second = bytes[at + 1]!;
     // No extension was agreed on, and a server does not mask.
     if ((first & RESERVED_BITS) !== 0 || (second & MASK_BIT) !== 0) return -1;
+    const opcode = first & OPCODE_BITS;
+    const isFinal = (first & FIN_BIT) !== 0;
+    if (!isLegal(opcode, isFinal, second)) return -1;
     let length = second;
     let payloadStart = at + 2;
     if (length === 126) {
@@ -163,8 +173,7 @@ export function readWebSocketFrames(
     const payloadEnd = payloadStart + length;
     if (payloadEnd > end) break;
     at = payloadEnd;
-    const isFinal = (first & FIN_BIT) !== 0;
-    if (!handler.onWebSocketFrame(first & 0x0f, isFinal, bytes, payloadStart, payloadEnd)) break;
+    if (!handler.onWebSocketFrame(opcode, isFinal, bytes, payloadStart, payloadEnd)) break;
   }
   return at;
 }

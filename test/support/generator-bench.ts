@@ -21,6 +21,7 @@ export async function generatorSetup(
 ): Promise<GeneratorSetup> {
   return {
     index: 0,
+    sourceStart: 0,
     generators: 1,
     seed: 7,
     protocol: "holdfast",

@@ -18,6 +18,7 @@ export function generatorReport(changes: Partial<GeneratorReport> = {}): Generat
     histograms: {},
     state: {
       held: 5,
+      faultyEnded: 0,
       connecting: 0,
       connectedAtMs: 0,
       waiting: 0,

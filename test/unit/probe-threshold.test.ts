@@ -4,7 +4,6 @@ import { LatencyHistogram } from "../../src/probe/histogram.ts";
 import type { ThresholdResult } from "../../src/probe/report.ts";
 import {
   judge,
-  latencyObjectivesMs,
   parseThreshold,
   parseThresholds,
   type Sample,
@@ -359,25 +358,5 @@ describe("a threshold over a window", () => {
     const result = judged("response:p(99)<1h over 30s", hour);
     expect(performance.now() - startMs).toBeLessThan(1_000);
     expect(result.passed).toBe(true);
-  });
-});
-
-describe("objectives for latencies", () => {
-  it("are the tightest upper limits on connecting and on operations", () => {
-    const thresholds = parseThresholds(
-      "connect:p(99)<250ms,connectService:max<=0.2s,echo:p(99)<50ms,service:avg<40ms",
-    );
-    expect(latencyObjectivesMs(thresholds)).toEqual({ connect: 200, operation: 40 });
-  });
-
-  it.each([
-    [[]],
-    [["errors<1%", "rate>=1k", "held>=5"]],
-    [["connect:count<5", "response:count<5"]],
-    [["connect:min>5ms", "response:p(99)>=5ms", "service:avg==5ms", "delivery:avg!=5ms"]],
-    [["lateness:p(99)<1ms", "connectLateness:p(99)<1ms"]],
-  ])("are none in %j", (texts) => {
-    const thresholds = texts.map(parseThreshold);
-    expect(latencyObjectivesMs(thresholds)).toEqual({ connect: null, operation: null });
   });
 });
