@@ -53,11 +53,13 @@ function latenessOf(tally: Tally, objectives: readonly Threshold[]): readonly La
     if (CONNECT_METRICS.includes(metric)) found.push({ histogram: connects, ...about });
     if (OPERATION_METRICS.includes(metric)) found.push({ histogram: operations, ...about });
   }
-  if (found.length === 0) {
-    const limitMs = OBJECTIVE_MS_DEFAULT * LATENESS_SHARE;
-    for (const histogram of [connects, operations]) {
-      found.push({ histogram, percentile: 99, limitMs });
-    }
+  const isWithout = found.length === 0;
+  const tightestMs = Math.min(...found.map(({ limitMs }) => limitMs));
+  const limitMs = isWithout ? OBJECTIVE_MS_DEFAULT * LATENESS_SHARE : tightestMs;
+  if (isWithout) found.push({ histogram: connects, percentile: 99, limitMs });
+  // The probe's own ticks are among them, so that a standstill shows whatever the objectives are.
+  if (!found.some(({ histogram }) => histogram === operations)) {
+    found.push({ histogram: operations, percentile: 99, limitMs });
   }
   return found;
 }
@@ -75,9 +77,8 @@ export function worstLateness(
     p99Ms: histogram.count === 0 ? 0 : histogram.percentileMs(99),
     limitMs,
   }));
-  return figures.reduce((worst, one) =>
-    one.p99Ms / one.limitMs > worst.p99Ms / worst.limitMs ? one : worst,
-  );
+  const share = ({ p99Ms, limitMs }: (typeof figures)[number]): number => p99Ms / limitMs;
+  return figures.toSorted((a, b) => share(b) - share(a) || a.limitMs - b.limitMs)[0]!;
 }
 
 /** Started of scheduled, of the kind of operation where the least was. */

@@ -31,17 +31,43 @@ function tallyOf({ connectLateMs, lateMs, loop = 0.1, scheduled = 0, started }: 
 const objectives = (...texts: string[]): Threshold[] => texts.map(parseThreshold);
 
 describe("lateness", () => {
-  it.each([
-    ["a quarter of a second is the objective where none was given", [], 25, 25],
-    ["a tenth of each objective", ["connect:p(99)<1s", "echo:p(99)<50ms"], 100, 5],
-    ["the tightest of several", ["echo:p(99)<50ms", "service:max<=20ms"], 25, 2],
-    ["operations take the objective of connects where they have none", ["connect:avg<80ms"], 8, 8],
-    ["what must be more is no objective", ["echo:p(99)>1ms", "echo:count<5"], 25, 25],
-  ])("is held against: %s", (_, texts, connectLimitMs, operationLimitMs) => {
-    const connects = worstLateness(tallyOf({ connectLateMs: 1 }), objectives(...texts));
-    expect(connects.limitMs).toBeCloseTo(connectLimitMs);
-    const operations = worstLateness(tallyOf({ lateMs: 1 }), objectives(...texts));
-    expect(operations.limitMs).toBeCloseTo(operationLimitMs);
+  const late: Record<string, [string[], Facts, string | null]> = {
+    "operations, a tenth of 250 ms without an objective": [[], { lateMs: 26 }, "25.0 ms"],
+    "connects, a tenth of 250 ms without an objective": [[], { connectLateMs: 26 }, "25.0 ms"],
+    "operations, a tenth of theirs": [["echo:p(99)<50ms"], { lateMs: 6 }, "5.0 ms"],
+    "operations, within a tenth of theirs": [["echo:p(99)<50ms"], { lateMs: 4.9 }, null],
+    "connects, a tenth of theirs": [["connect:p(99)<1s"], { connectLateMs: 101 }, "100.0 ms"],
+    "connects, within a tenth of theirs": [["connect:p(99)<1s"], { connectLateMs: 99 }, null],
+    "connects where only echoes have an objective": [
+      ["echo:p(99)<10ms"],
+      { connectLateMs: 500 },
+      null,
+    ],
+    "the tightest of several": [
+      ["echo:p(99)<50ms", "service:p(50)<=20ms"],
+      { lateMs: 3 },
+      "2.0 ms",
+    ],
+    "what must be more is no objective": [["echo:p(99)>1ms", "echo:count<5"], { lateMs: 24 }, null],
+  };
+
+  it.each(Object.entries(late))("is held against: %s", (_, [texts, facts, limit]) => {
+    const reasons = generatorReasons(tallyOf(facts), objectives(...texts));
+    if (limit === null) expect(reasons).toEqual([]);
+    else expect(reasons.join()).toContain(`${limit} (a tenth of the objective) are allowed`);
+  });
+
+  it("is looked at as far out as the objective looks", () => {
+    const one = new GeneratorTally();
+    for (let count = 0; count < 1_999; count++) one.histogram("lateness").recordMs(1);
+    one.histogram("lateness").recordMs(80);
+    const tally = new Tally();
+    tally.add(generatorReport({ ...one.take() }));
+    expect(generatorReasons(tally, objectives("echo:p(99)<100ms"))).toEqual([]);
+    expect(generatorReasons(tally, objectives("echo:p(99.99)<100ms"))).toHaveLength(1);
+    expect(generatorReasons(tally, objectives("echo:max<100ms"))).toEqual([
+      expect.stringMatching(/lateness max 80\.\d ms/),
+    ]);
   });
 
   it("is the one that is nearest to its limit, not the longest", () => {

@@ -2,12 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LatencyHistogram } from "../../src/probe/histogram.ts";
 import type { ThresholdResult } from "../../src/probe/report.ts";
-import {
-  judge,
-  parseThreshold,
-  parseThresholds,
-  type Sample,
-} from "../../src/probe/threshold.ts";
+import { judge, parseThreshold, parseThresholds, type Sample } from "../../src/probe/threshold.ts";
 
 function histogramOf(...milliseconds: readonly number[]): LatencyHistogram {
   const histogram = new LatencyHistogram();
