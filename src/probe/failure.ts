@@ -45,6 +45,7 @@ export const FAILURES = {
   },
   "connect.other": { party: "network", meaning: "connect() failed with another error." },
   "tls.alert": { party: "server", meaning: "The peer ended the TLS handshake.", detail: "alert" },
+  "tls.malformed": { party: "server", meaning: "What answered the TLS handshake is no TLS." },
   "tls.timeout": { party: "server", meaning: "The TLS handshake did not end in time." },
   "tls.verify": { party: "server", meaning: "The certificate is not to be trusted." },
   "tls.closed": { party: "server", meaning: "The connection ended inside the TLS handshake." },

@@ -337,6 +337,8 @@ export class ProbeConnection implements FrameHandler {
   /** Why it ended, from what the server said before, the errno, and how far it had come. */
   #cause(errno: string): FailureCode {
     const { state, closeCode } = this;
+    // TLS 1.3 has a client begin before the server has said yes.
+    if (state >= STATE.SECURING && errno.startsWith("alert ")) return alertFailure(errno);
     if (state === STATE.HELD) {
       if (closeCode !== 0) return `closed.code.${closeCode}`;
       if (errno === "ETIMEDOUT") return "closed.timeout";
@@ -390,9 +392,15 @@ function isTaken(errno: string): boolean {
   return errno === "EADDRINUSE" || errno === "EADDRNOTAVAIL";
 }
 
+/** @param errno `alert 116`. */
+function alertFailure(errno: string): FailureCode {
+  return `tls.alert.${Number(errno.slice("alert ".length))}`;
+}
+
 function tlsFailure(socket: OwnedSocket | null): FailureCode {
   const errno = socket?.errno ?? "";
-  if (errno.startsWith("alert ")) return `tls.alert.${Number(errno.slice(6))}`;
+  if (errno.startsWith("alert ")) return alertFailure(errno);
+  if (errno === "ERR_SSL_WRONG_VERSION_NUMBER" || errno === "EPROTO") return "tls.malformed";
   if (errno === "" || errno === "ECONNRESET" || errno === "EPIPE") return "tls.closed";
   return /^(ERR_TLS_CERT|CERT_|UNABLE_TO_|DEPTH_ZERO|SELF_SIGNED|HOSTNAME)/.test(errno)
     ? "tls.verify"
