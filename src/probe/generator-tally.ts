@@ -41,8 +41,8 @@ export class GeneratorTally {
   }
 
   /**
-   * A server may send any number as a code: beyond so many different ones, the number is dropped and
-   * the name counts alone.
+   * A server may send any number as a code: beyond so many different ones, the number is dropped
+   * and the name counts alone.
    */
   #bounded(code: FailureCode): string {
     if (this.#codes.has(code)) return code;

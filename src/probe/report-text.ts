@@ -163,7 +163,8 @@ function serverLines(page: Page): string[] {
   if (slope == null) return lines;
   const text =
     `${formatCount(slope.slope)} B/connection by the slope over all stages that held ` +
-    `(R² ${slope.r2.toFixed(4)}); ${bytesFigure(server?.baselineRssBytes)} resident before the first`;
+    `(R² ${slope.r2.toFixed(4)}); ` +
+    `${bytesFigure(server?.baselineRssBytes)} resident before the first`;
   return [...lines, ...prose(page, "", [text])];
 }
 

@@ -5,6 +5,7 @@ import { randomInt } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { packageVersion } from "../observe/package-version.ts";
 import type { ArrivalPlan, Faults, GeneratorReport, GeneratorSetup } from "./generator-messages.ts";
+import { type GeneratorPlan, generatorsFor, planGenerators } from "./generator-plan.ts";
 import { Generators } from "./generators.ts";
 import { type Host, readHost, readListenDrops, readMemoryAvailable, sysctls } from "./host.ts";
 import type { Progress } from "./live-view.ts";
@@ -13,10 +14,11 @@ import type { Environment, Limit, StageReport } from "./report.ts";
 import { SecondTally, Tally } from "./run-tally.ts";
 import type { Vitals } from "./scram.ts";
 import { type ServerSample, ServerWatch } from "./server-watch.ts";
-import { planSources, type SourceRange, sourceTuples } from "./source-addresses.ts";
+import { sourceTuples } from "./source-addresses.ts";
 import { checkLocalIps, readSourceFacts, type SourceFacts } from "./source-facts.ts";
 import { isLoopback, resolveTargets, type Target } from "./target.ts";
 import { VitalSigns } from "./vitals.ts";
+import { shareOut, waterLevel } from "./water-level.ts";
 
 /** Where a run shows what it does. */
 export interface RunView {
@@ -32,10 +34,6 @@ export interface RunContext {
   readonly signal: AbortSignal;
 }
 
-/** Files of a generator process that are no connections. */
-const FILES_RESERVED = 100;
-/** Connects per second that one generator process does without being late. */
-const CONNECTS_PER_GENERATOR = 8_000;
 /**
  * So few are forked at the start, and warm up while levels are small: a process that opens its
  * first connections at full rate is late.
@@ -543,86 +541,8 @@ export class Run {
   }
 }
 
-/** How many generator processes a run may come to, and what each may hold. */
-interface GeneratorPlan {
-  readonly generatorsMax: number;
-  readonly connectionsPerGenerator: number;
-  /** By process; null where the kernel chooses. */
-  readonly sources: readonly (readonly SourceRange[])[] | null;
-}
-
-function planGenerators(
-  options: ProbeOptions,
-  connectionsMax: number,
-  targets: readonly Target[],
-  host: Host,
-  facts: SourceFacts,
-): GeneratorPlan {
-  const files = Math.max(1, (host.fileLimit?.soft ?? 1_024) - FILES_RESERVED);
-  const { localIps, localPorts: ports } = options;
-  const plan = (generators: number, connectionsPerGenerator: number): GeneratorPlan["sources"] =>
-    planSources({ targets, localIps, ports, generators, connectionsPerGenerator }, facts);
-  // Where addresses are few, more processes would only cut them into smaller pieces.
-  const all = plan(1, connectionsMax);
-  const pairs = all === null ? Infinity : sourceTuples(all) * targets.length;
-  const reachable = Math.min(connectionsMax, pairs);
-  const generatorsMax = generatorsFor(reachable, options, { connectionsPerGenerator: files });
-  const sources = plan(generatorsMax, files);
-  const each = sources === null ? Infinity : sourceTuples([sources[0]!]) * targets.length;
-  return { generatorsMax, connectionsPerGenerator: Math.max(1, Math.min(files, each)), sources };
-}
-
-function generatorsFor(
-  connections: number,
-  { generators, connectPerSecond }: Pick<ProbeOptions, "generators" | "connectPerSecond">,
-  plan: { readonly connectionsPerGenerator: number; readonly generatorsMax?: number },
-): number {
-  const wanted = Math.max(
-    generators,
-    Math.ceil(connections / plan.connectionsPerGenerator),
-    Math.ceil(connectPerSecond / CONNECTS_PER_GENERATOR),
-  );
-  return Math.min(wanted, plan.generatorsMax ?? wanted);
-}
-
 /** Below this many, the memory of the process itself would count as the connections'. */
 const CONNECTIONS_FOR_BYTES = 1_000;
-
-/** How many each is given, so that all hold alike as far as `capacity` each allows. */
-function shareOut(count: number, held: readonly number[], capacity: number): number[] {
-  const total = held.reduce((sum, one) => sum + one, 0);
-  const level = waterLevel(held, total + count);
-  return held.map((one, index) => Math.max(0, Math.min(capacity, level[index]!) - one));
-}
-
-/**
- * How many each should hold so that the sum is `total`. Filling, nobody goes below what it has;
- * emptying, nobody goes above.
- */
-export function waterLevel(held: readonly number[], total: number): number[] {
-  const sum = held.reduce((all, one) => all + one, 0);
-  const isFilling = total >= sum;
-  const levels = [...held];
-  let left = Math.abs(total - sum);
-  const order = levels
-    .map((_, index) => index)
-    .sort((a, b) => (isFilling ? held[a]! - held[b]! : held[b]! - held[a]!));
-  // The first k are brought to the level of the next one, together, until nothing is left.
-  for (let k = 1; left > 0; k++) {
-    const here = levels[order[0]!]!;
-    const next = k < order.length ? held[order[k]!]! : isFilling ? Infinity : 0;
-    const room = Math.min(left, Math.abs(next - here) * k);
-    const each = Math.floor(room / k);
-    let rest = room - each * k;
-    for (let index = 0; index < k; index++) {
-      const extra = rest-- > 0 ? 1 : 0;
-      levels[order[index]!]! += (isFilling ? 1 : -1) * (each + extra);
-    }
-    left -= room;
-    if (k >= order.length) break;
-  }
-  return levels;
-}
 
 function least(a: number | null, b: number | null): number | null {
   return a === null ? b : b === null ? a : Math.min(a, b);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { waterLevel } from "../../src/probe/run.ts";
+import { waterLevel } from "../../src/probe/water-level.ts";
 
 const sum = (values: readonly number[]): number => values.reduce((total, one) => total + one, 0);
 

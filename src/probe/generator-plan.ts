@@ -1,0 +1,54 @@
+// How many generator processes a run may come to, what each may hold, and from where it connects.
+
+import type { Host } from "./host.ts";
+import type { ProbeOptions } from "./probe-options.ts";
+import { planSources, type SourceRange, sourceTuples } from "./source-addresses.ts";
+import type { SourceFacts } from "./source-facts.ts";
+import type { Target } from "./target.ts";
+
+/** Files of a generator process that are no connections. */
+const FILES_RESERVED = 100;
+/** Connects per second that one generator process does without being late. */
+const CONNECTS_PER_GENERATOR = 8_000;
+
+/** How many generator processes a run may come to, and what each may hold. */
+export interface GeneratorPlan {
+  readonly generatorsMax: number;
+  readonly connectionsPerGenerator: number;
+  /** By process; null where the kernel chooses. */
+  readonly sources: readonly (readonly SourceRange[])[] | null;
+}
+
+export function planGenerators(
+  options: ProbeOptions,
+  connectionsMax: number,
+  targets: readonly Target[],
+  host: Host,
+  facts: SourceFacts,
+): GeneratorPlan {
+  const files = Math.max(1, (host.fileLimit?.soft ?? 1_024) - FILES_RESERVED);
+  const { localIps, localPorts: ports } = options;
+  const plan = (generators: number, connectionsPerGenerator: number): GeneratorPlan["sources"] =>
+    planSources({ targets, localIps, ports, generators, connectionsPerGenerator }, facts);
+  // Where addresses are few, more processes would only cut them into smaller pieces.
+  const all = plan(1, connectionsMax);
+  const pairs = all === null ? Infinity : sourceTuples(all) * targets.length;
+  const reachable = Math.min(connectionsMax, pairs);
+  const generatorsMax = generatorsFor(reachable, options, { connectionsPerGenerator: files });
+  const sources = plan(generatorsMax, files);
+  const each = sources === null ? Infinity : sourceTuples([sources[0]!]) * targets.length;
+  return { generatorsMax, connectionsPerGenerator: Math.max(1, Math.min(files, each)), sources };
+}
+
+export function generatorsFor(
+  connections: number,
+  { generators, connectPerSecond }: Pick<ProbeOptions, "generators" | "connectPerSecond">,
+  plan: { readonly connectionsPerGenerator: number; readonly generatorsMax?: number },
+): number {
+  const wanted = Math.max(
+    generators,
+    Math.ceil(connections / plan.connectionsPerGenerator),
+    Math.ceil(connectPerSecond / CONNECTS_PER_GENERATOR),
+  );
+  return Math.min(wanted, plan.generatorsMax ?? wanted);
+}
