@@ -92,6 +92,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #reportedMs: number;
   #timer: Scheduled | null = null;
   #connectedAtMs: number = 0;
+  /** Since the start, or since we closed the last one ourselves. */
+  #hasConnected: boolean = false;
   #faultyEnded: number = 0;
   readonly #backlog: Record<OperationKind, number> = { connect: 0, echo: 0, publish: 0 };
   #isLooking: boolean = false;
@@ -332,6 +334,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     connection.heldAtMs = Math.round(now - this.#startedMs);
     counts.connect.succeeded++;
     this.#connectedAtMs = now;
+    this.#hasConnected = true;
     this.#tally.histogram("connect").recordMs(now - this.#attempts.intendedMs(attempt));
     // Looking for a free pair was our own affair.
     const serviceMs = now - this.#attempts.startedMs(attempt) - connection.searchMs;
@@ -457,6 +460,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#retire(youngest);
     }
     if (this.#count <= this.#shrinkTo) this.#shrinkTo = Infinity;
+    if (this.#count === 0) this.#hasConnected = false;
   }
 
   // Operations.
@@ -472,7 +476,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   #operate(kind: "echo" | "publish", intendedMs: number): void {
     // Until the first connection is there, nothing is due over it yet.
-    if (this.#connectedAtMs === 0 && this.#isOpening) return;
+    if (!this.#hasConnected && this.#isOpening) return;
     const now = this.#clock.now();
     this.#tally.counts[kind].started++;
     this.#tally.histogram("lateness").recordMs(now - intendedMs);

@@ -35,7 +35,7 @@ describe.concurrent("a server that refuses beyond 3,000 by policy", () => {
   const flags = ["--connection-max", String(CONNECTIONS_MAX)];
 
   function expectPolicy({ code, report }: Reported): void {
-    expect([code, report.outcome, verdicts(report)]).toEqual([0, "passed", expect.any(Array)]);
+    expect([code, report.outcome], verdicts(report).join("; ")).toEqual([0, "passed"]);
     const { connections } = report.capacity!;
     expect(Math.abs(connections - CONNECTIONS_MAX)).toBeLessThanOrEqual(CONNECTIONS_MAX * 0.01);
     expect(report.limit).toMatchObject({ kind: "policy", party: "server", confidence: "certain" });
@@ -71,7 +71,8 @@ describe.concurrent("a server that refuses beyond 3,000 by policy", () => {
   }, 60_000);
 });
 
-describe.concurrent("a server limited to 5,000 files", () => {
+// By itself: the largest of all, and a boundary between those that run beside each other.
+describe("a server limited to 5,000 files", () => {
   it("holds as many as it has files left, and its file limit is named", async ({
     onTestFinished,
   }) => {
@@ -80,7 +81,7 @@ describe.concurrent("a server limited to 5,000 files", () => {
     const { code, report } = await capacity(
       onTestFinished,
       ...[server.endpoint, ...RAW, "--ping-rate", "0.1", "--server-stats", String(server.pid)],
-      ...["--start", "2k", ...QUICK],
+      ...["--start", "4k", ...QUICK],
     );
     expect([code, report.outcome]).toEqual([0, "passed"]);
     const { connections, failedAt, confirmed } = report.capacity!;
@@ -99,7 +100,9 @@ describe.concurrent("a server limited to 5,000 files", () => {
     expect(report.deaths.every(({ byAge }) => byAge.slice(2).every((count) => count === 0))).toBe(
       true,
     );
-    expect(report.server!.bytesPerConnection!.slope).toBeGreaterThan(500);
+    for (const { verdict, server: figures } of report.stages) {
+      if (verdict === "ok") expect(figures!.bytesPerConnection).toBeGreaterThan(500);
+    }
   }, 60_000);
 });
 

@@ -264,6 +264,24 @@ describe("echoes", () => {
     expect(bench.total.failures).toEqual({ "echo.unconnected": 5 });
   });
 
+  it("are not due before the first connection is there, nor when all were closed by us", async ({
+    onTestFinished,
+  }) => {
+    const server = await fakeServer(honest, onTestFinished);
+    const bench = await GeneratorBench.start([server.endpoint], {}, onTestFinished);
+    for (let round = 0; round < 2; round++) {
+      bench.schedule("echo", 100, 200);
+      bench.schedule("connect", 3, 3);
+      await bench.until(() => bench.report().toCome.echo === 0 && bench.report().waiting === 0);
+      bench.generator.shrink(0, 10_000);
+      await bench.until(() => bench.report().held === 0);
+    }
+    const { scheduled, started, succeeded } = bench.total.counts.echo;
+    expect(bench.total.failures).toEqual({});
+    expect([scheduled, started]).toEqual([succeeded, succeeded]);
+    expect(succeeded).toBeGreaterThan(150);
+  });
+
   it("of a raw target come back in any pieces", async ({ onTestFinished }) => {
     const target = await startEcho({}, onTestFinished);
     const changes = { protocol: "raw" as const, payloadBytes: 5_000 };
