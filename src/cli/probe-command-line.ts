@@ -138,10 +138,12 @@ function addCapacity(
     .addHelpText("after", ABOUT_EXIT_CODES)
     .action(async (targets: string[], flags: CapacityFlags, self: Command) => {
       const isPingGiven = self.getOptionValueSource("pingRate") === "cli";
+      const isSloGiven = self.getOptionValueSource("slo") === "cli";
       const options = capacityOptions(targets, flags, {
         argv: args,
         env: terminal.env,
         isPingGiven,
+        isSloGiven,
       });
       const { runCapacity } = await import("../probe/capacity.ts");
       end(await runProbe((context) => runCapacity(options, context), flags, terminal));

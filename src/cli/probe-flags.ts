@@ -81,6 +81,12 @@ interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
+/** Metrics that a level has, and those of them that need echoes. */
+const ECHO_METRICS: readonly string[] = ["response", "service", "lateness"];
+const LEVEL_METRICS: readonly string[] = [
+  ...["connect", "connectService", "connectLateness", "errors", "held"],
+  ...ECHO_METRICS,
+];
 const CONNECTIONS_MAX = 10_000_000;
 const GENERATORS_MAX = 1_000;
 const PAYLOAD_BYTES_MAX = 60_000;
@@ -90,7 +96,7 @@ const DURATION_DEFAULT = "30s";
 export function capacityOptions(
   targets: readonly string[],
   flags: CapacityFlags,
-  surroundings: Surroundings & { readonly isPingGiven: boolean },
+  surroundings: Surroundings & { readonly isPingGiven: boolean; readonly isSloGiven: boolean },
 ): CapacityOptions {
   const start = countOf("--start", flags.start, CONNECTIONS_MAX);
   const max = countOf("--max", flags.max, CONNECTIONS_MAX);
@@ -104,6 +110,18 @@ export function capacityOptions(
   if (windowed !== undefined) {
     throw invalid("--slo", windowed.text, "has a window or abort: levels are judged as a whole");
   }
+  const about = objectives.find(({ metric }) => !LEVEL_METRICS.includes(metric));
+  if (about !== undefined) {
+    throw invalid(
+      "--slo",
+      about.text,
+      `is not about levels, which have ${LEVEL_METRICS.join(", ")}`,
+    );
+  }
+  const unmeasured = objectives.find(({ metric }) => !isPinging && ECHO_METRICS.includes(metric));
+  if (unmeasured !== undefined && surroundings.isSloGiven) {
+    throw invalid("--slo", unmeasured.text, "needs echoes: give --ping-rate");
+  }
   return {
     ...commonOptions(targets, flags, isPinging ? "echo" : "none", surroundings),
     search: flags.search,
@@ -114,7 +132,7 @@ export function capacityOptions(
     pingPerSecond,
     levelHoldMs: timeOf("--level-hold", flags.levelHold),
     holdMs: timeOf("--hold", flags.hold),
-    objectives,
+    objectives: objectives.filter(({ metric }) => isPinging || !ECHO_METRICS.includes(metric)),
     isScramArmed: flags.scram,
     atLeast:
       flags.atLeast === undefined ? null : countOf("--at-least", flags.atLeast, CONNECTIONS_MAX),

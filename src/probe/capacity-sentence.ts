@@ -25,7 +25,7 @@ export function capacitySentence(facts: Facts): string {
     case "no-convergence":
       return `No result: what held in the search did not hold when it was confirmed${why(limit)}.`;
     case "unreachable":
-      return `Unreachable: nothing could be connected${why(limit)}.`;
+      return `Unreachable: ${limit?.text ?? "nothing could be connected"}.`;
     case "aborted":
       return `Interrupted: ${heldAtLeast(facts)}.`;
     case "error":

@@ -3,7 +3,7 @@
 // way at once, so that the server is in trouble no longer than it takes to see it.
 
 import { CapacitySearch, type Level } from "./capacity-search.ts";
-import { levelLimit, unacceptedLimit } from "./level-limit.ts";
+import { levelLimit, unacceptedLimit, unreachableLimit } from "./level-limit.ts";
 import { actualText } from "./limit-words.ts";
 import type { CapacityOptions } from "./probe-options.ts";
 import {
@@ -19,7 +19,7 @@ import {
 import { capacitySentence } from "./capacity-sentence.ts";
 import { assembleReport } from "./run-report.ts";
 import { LEAD_MS, Run, type RunContext, RunEnded, type Stage } from "./run.ts";
-import { Scram } from "./scram.ts";
+import { Scram, type ScramReason } from "./scram.ts";
 import { generatorReasons, stageReport, stageSample } from "./stage-report.ts";
 import { judge } from "./threshold.ts";
 
@@ -32,7 +32,7 @@ const LOWER_SHARE = 0.9;
 const TRIES_MAX = 3;
 /** After a level that failed, the server has this long to put things in order. */
 const COOL_DOWN_MS = 1_000;
-/** Calm is waited for this long after trouble; then the search goes on carefully anyway. */
+/** Calm is waited for this long after trouble; then the search ends with what it knows. */
 const RECOVERY_MS_MAX = 30_000;
 /** Timeouts are noticed, and reported, so much later at most. */
 const TIMEOUT_SLACK_MS = 500;
@@ -99,6 +99,8 @@ class CapacityRun {
   }
 
   async #findAndConfirm(): Promise<Outcome> {
+    const unfit = await this.#preflight();
+    if (unfit !== null) return unfit;
     const found = await this.#find();
     if (found !== null) return found;
     for (let confirmations = 0; confirmations < CONFIRMATIONS_MAX; confirmations++) {
@@ -110,13 +112,38 @@ class CapacityRun {
       if (result === null) return "generator-bound";
       if (result.stage.verdict === "ok") {
         this.#confirmed = { connections, holdMs };
+        // What was believed before it was lowered has never been seen to hold.
+        if (confirmations > 0) this.#search.best = connections;
         return this.#judgement();
       }
-      if (hasDied(result.limit)) return "failed";
+      if (hasDied(result.limit, result.stage.connections.held)) return "failed";
       await this.#coolDown(Math.floor(connections * LOWER_SHARE));
       this.#search.lower(Math.floor(best * LOWER_SHARE), connections);
     }
     return "no-convergence";
+  }
+
+  /**
+   * One connection to each target, before any search: what is wrong with all connections is wrong
+   * with one. @returns null where all targets answer.
+   */
+  async #preflight(): Promise<Outcome | null> {
+    const run = this.#run;
+    const count = run.targets.length;
+    if (count > this.#max) return null;
+    await run.grow(count);
+    const stage = await run.beginStage("preflight", `preflight ${count}`, count);
+    const alarm = await this.#climb(stage, 0);
+    await run.endStage();
+    const { succeeded, failed } = stage.tally.counts.connect;
+    if (succeeded > 0) this.#hasConnected = true;
+    if (succeeded === count && run.held === count) return null;
+    const report = stageReport(run, stage, alarm === null ? "wall" : "scram", [], []);
+    this.#stages.push(report);
+    run.context.view.stage(report);
+    const limit = unreachableLimit(report, this.#options.protocol, run.targets, failed);
+    this.#limits.push({ connections: count, limit });
+    return limit.party === "prober" ? "generator-bound" : "unreachable";
   }
 
   /** @returns null where the search came to its end. */
@@ -132,9 +159,8 @@ class CapacityRun {
       const isWall = stage.verdict === "wall";
       this.#search.record(level.connections, false, isWall ? stage.connections.held : null);
       if (!this.#hasConnected) return limit?.party === "prober" ? "generator-bound" : "unreachable";
-      // Nobody is there to be asked any more.
-      if (hasDied(limit)) return "failed";
-      await this.#coolDown(this.#search.best);
+      if (hasDied(limit, stage.connections.held)) return "failed";
+      if (!(await this.#coolDown(this.#search.best))) return "failed";
       // How many connections fit is another question than how fast they are taken.
       if (limit !== null && isRateLimit(limit) && this.#search.best > 0) return null;
     }
@@ -157,14 +183,17 @@ class CapacityRun {
       const result = await this.#runLevel(level, holdMs);
       this.#stages.push(result.stage);
       this.#run.context.view.stage(result.stage);
-      if (result.stage.verdict !== "generator-bound") {
-        if (result.limit !== null) {
-          this.#limits.push({ connections: level.connections, limit: result.limit });
-        }
-        return result;
-      }
+      const { verdict, connections } = result.stage;
+      // Trouble may pass; what comes again is the server's.
+      const isAgain = verdict === "generator-bound" || (verdict === "scram" && tries === 1);
+      const isOver = !isAgain || hasDied(result.limit, connections.held);
       // What did not come to be is opened anew, and measured.
-      await this.#coolDown(this.#search.best);
+      if (!isOver && (await this.#coolDown(this.#search.best))) continue;
+      if (verdict === "generator-bound") continue;
+      if (result.limit !== null) {
+        this.#limits.push({ connections: level.connections, limit: result.limit });
+      }
+      return result;
     }
     return null;
   }
@@ -179,20 +208,20 @@ class CapacityRun {
     await run.shrinkTo(connections, this.#options.connectPerSecond);
     const name = connections.toLocaleString("en-US");
     const stage = await run.beginStage(level.kind, name, connections);
-    let trouble: string | null = null;
+    let alarm: ScramReason | null = null;
     try {
-      trouble = await this.#climb(stage, holdMs);
+      alarm = await this.#climb(stage, holdMs);
     } catch (error) {
       if (error instanceof RunEnded) await this.#endAborted(stage);
       throw error;
     }
     await run.endStage();
     if (stage.tally.counts.connect.succeeded > 0) this.#hasConnected = true;
-    return this.#judge(stage, trouble);
+    return this.#judge(stage, alarm);
   }
 
   /** Opens what is missing, and holds. @returns why the scram ended it, or null. */
-  async #climb(stage: Stage, holdMs: number): Promise<string | null> {
+  async #climb(stage: Stage, holdMs: number): Promise<ScramReason | null> {
     const run = this.#run;
     const { clock } = run.context;
     const missing = stage.intended - run.held;
@@ -220,7 +249,7 @@ class CapacityRun {
     return ended;
   }
 
-  async #open(stage: Stage, opening: number, startMs: number): Promise<string | null> {
+  async #open(stage: Stage, opening: number, startMs: number): Promise<ScramReason | null> {
     if (opening === 0) return null;
     const run = this.#run;
     stage.connectPerSecond = this.#options.connectPerSecond;
@@ -242,16 +271,13 @@ class CapacityRun {
   }
 
   /** Watches until `isDone`. @returns why the scram ended it, or null. */
-  async #watch(isDone: () => boolean): Promise<string | null> {
-    let trouble: string | null = null;
+  async #watch(isDone: () => boolean): Promise<ScramReason | null> {
+    let alarm: ScramReason | null = null;
     await this.#run.waitFor(() => {
-      if (this.#scram !== null) {
-        const alarm = this.#scram.observe(this.#run.vitals());
-        if (alarm !== null) trouble = `${alarm.kind}: ${alarm.reason}`;
-      }
-      return trouble !== null || isDone();
+      alarm ??= this.#scram?.observe(this.#run.vitals()) ?? null;
+      return alarm !== null || isDone();
     });
-    return trouble;
+    return alarm;
   }
 
   #ping(stage: Stage, startMs: number, rampMs: number, holdMs: number): void {
@@ -278,7 +304,7 @@ class CapacityRun {
     return Math.ceil(stage.intended * (1 - Math.min(1, errors?.limit ?? ERRORS_DEFAULT)));
   }
 
-  #judge(stage: Stage, trouble: string | null): LevelResult {
+  #judge(stage: Stage, alarm: ScramReason | null): LevelResult {
     const { objectives } = this.#options;
     const run = this.#run;
     const sample = stageSample(run, stage);
@@ -288,29 +314,20 @@ class CapacityRun {
     const bound = generatorReasons(stage.tally, objectives);
     const unaccepted = unacceptedLimit(run, stage);
     const isShort = run.held < this.#enough(stage) || unaccepted !== null;
-    const verdict: StageVerdict =
-      bound.length > 0
-        ? "generator-bound"
-        : trouble !== null && !trouble.startsWith("wall")
-          ? "scram"
-          : isShort
-            ? "wall"
-            : missed.length > 0 || trouble !== null
-              ? "missed"
-              : "ok";
+    const isMissed = missed.length > 0 || alarm !== null;
+    const verdict = verdictOf(bound.length > 0, alarm?.kind === "trouble", isShort, isMissed);
     const reasons = [
       ...bound,
-      ...(trouble === null ? [] : [trouble]),
+      ...(alarm === null ? [] : [alarm.reason]),
       ...missed.map((objective) => `${objective.text}: ${actualText(objective)}`),
       ...(unaccepted === null ? [] : [unaccepted.text]),
     ];
     const report = stageReport(run, stage, verdict, reasons, objectives);
     const hasFailed = verdict !== "ok" && verdict !== "generator-bound";
-    return {
-      stage: report,
-      missed,
-      limit: hasFailed ? (unaccepted ?? levelLimit(run, stage, report, missed)) : null,
-    };
+    const limit = hasFailed
+      ? (unaccepted ?? alarmLimit(alarm, levelLimit(run, stage, report, missed)))
+      : null;
+    return { stage: report, missed, limit };
   }
 
   async #endAborted(stage: Stage): Promise<void> {
@@ -320,17 +337,20 @@ class CapacityRun {
     this.#run.context.view.stage(report);
   }
 
-  /** Back to what is known to hold, and until the server is calm. */
-  async #coolDown(connections: number): Promise<void> {
+  /** Back to what is known to hold, and until the server is calm. @returns whether it became so. */
+  async #coolDown(connections: number): Promise<boolean> {
     const run = this.#run;
     await run.shrinkTo(connections, this.#options.connectPerSecond);
     await run.waitMs(COOL_DOWN_MS);
     const scram = this.#scram;
-    if (scram === null) return;
+    if (scram === null) return true;
     const since = run.context.clock.now();
-    await run.waitFor(
-      () => scram.hasRecovered(run.vitals()) || run.context.clock.now() - since > RECOVERY_MS_MAX,
-    );
+    let isCalm = false;
+    await run.waitFor(() => {
+      isCalm = scram.hasRecovered(run.vitals());
+      return isCalm || run.context.clock.now() - since > RECOVERY_MS_MAX;
+    });
+    return isCalm;
   }
 
   #report(outcome: Outcome, why: string = ""): Report {
@@ -370,12 +390,34 @@ class CapacityRun {
       return this.#run.ownLimit();
     }
     const byNearness = this.#limits.toSorted((a, b) => a.connections - b.connections);
-    const certain = byNearness.find(({ limit }) => limit.confidence === "certain");
-    return (certain ?? byNearness[0])?.limit ?? null;
+    // That an objective was missed is certain, and explains nothing.
+    const causes = byNearness.filter(({ limit }) => limit.kind !== "objective");
+    const certain = causes.find(({ limit }) => limit.confidence === "certain");
+    return (certain ?? causes[0] ?? byNearness[0])?.limit ?? null;
   }
 }
 
 const ERRORS_DEFAULT = 0.001;
+
+/** The order in which a level is judged. */
+function verdictOf(
+  isBound: boolean,
+  isScrammed: boolean,
+  isShort: boolean,
+  isMissed: boolean,
+): StageVerdict {
+  if (isBound) return "generator-bound";
+  if (isScrammed) return "scram";
+  if (isShort) return "wall";
+  return isMissed ? "missed" : "ok";
+}
+
+/** What the scram saw, where the level's evidence has no better explanation. */
+function alarmLimit(alarm: ScramReason | null, found: Limit): Limit {
+  const isVague = found.kind === "unknown" || found.kind === "objective";
+  if (alarm === null || alarm.limit === null || !isVague) return found;
+  return { ...found, kind: alarm.limit, party: "server", confidence: "likely", text: alarm.reason };
+}
 
 /** A level that began what an objective is about, and has no sample of it, has missed it. */
 function isOwed({ metric }: ThresholdResult, { tally }: Stage): boolean {
@@ -383,8 +425,9 @@ function isOwed({ metric }: ThresholdResult, { tally }: Stage): boolean {
   return metric.startsWith("connect") && tally.counts.connect.started > 0;
 }
 
-function hasDied(limit: Limit | null): boolean {
-  return limit?.kind === "server-died" && limit.confidence === "certain";
+/** Nobody is there to be asked any more. */
+function hasDied(limit: Limit | null, held: number = 0): boolean {
+  return limit?.kind === "server-died" && (limit.confidence === "certain" || held === 0);
 }
 
 function isRateLimit({ kind }: Limit): boolean {

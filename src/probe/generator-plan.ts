@@ -7,7 +7,9 @@ import type { SourceFacts } from "./source-facts.ts";
 import type { Target } from "./target.ts";
 
 /** Files of a generator process that are no connections. */
-const FILES_RESERVED = 100;
+const FILES_RESERVED = 40;
+/** More processes than this would cost more memory than their connections. */
+const GENERATORS_MAX = 128;
 /** Connects per second that one generator process does without being late. */
 const CONNECTS_PER_GENERATOR = 8_000;
 
@@ -17,6 +19,8 @@ export interface GeneratorPlan {
   readonly connectionsPerGenerator: number;
   /** By process; null where the kernel chooses. */
   readonly sources: readonly (readonly SourceRange[])[] | null;
+  /** What there would have to be more of for more connections. */
+  readonly bound: "ports" | "generator-files";
 }
 
 export function planGenerators(
@@ -37,7 +41,12 @@ export function planGenerators(
   const generatorsMax = generatorsFor(reachable, options, { connectionsPerGenerator: files });
   const sources = plan(generatorsMax, files);
   const each = sources === null ? Infinity : sourceTuples([sources[0]!]) * targets.length;
-  return { generatorsMax, connectionsPerGenerator: Math.max(1, Math.min(files, each)), sources };
+  return {
+    generatorsMax,
+    connectionsPerGenerator: Math.max(1, Math.min(files, each)),
+    sources,
+    bound: pairs < connectionsMax || each < files ? "ports" : "generator-files",
+  };
 }
 
 export function generatorsFor(
@@ -50,5 +59,5 @@ export function generatorsFor(
     Math.ceil(connections / plan.connectionsPerGenerator),
     Math.ceil(connectPerSecond / CONNECTS_PER_GENERATOR),
   );
-  return Math.min(wanted, plan.generatorsMax ?? wanted);
+  return Math.min(wanted, plan.generatorsMax ?? GENERATORS_MAX);
 }

@@ -1,10 +1,13 @@
 // The evidence of a level that failed, gathered from all who saw something of it.
 
+import { failureFacts } from "./failure.ts";
+import type { Protocol } from "./generator-messages.ts";
 import { readHost, readListenDrops } from "./host.ts";
 import { classifyLimit } from "./limit.ts";
 import type { Evidence, HostEvidence } from "./limit-evidence.ts";
 import type { Limit, StageReport, ThresholdResult } from "./report.ts";
 import type { Run, Stage } from "./run.ts";
+import type { Target } from "./target.ts";
 
 /** Why this level did not hold. */
 export function levelLimit(
@@ -14,6 +17,44 @@ export function levelLimit(
   missed: readonly ThresholdResult[],
 ): Limit {
   return classifyLimit(levelEvidence(run, stage, report, missed));
+}
+
+/** Why targets do not answer, in the words of the failure that was most frequent. */
+export function unreachableLimit(
+  report: StageReport,
+  protocol: Protocol,
+  targets: readonly Target[],
+  failed: number,
+): Limit {
+  const top = report.failures[0] ?? report.deaths[0];
+  const how =
+    top === undefined
+      ? "connections end at once"
+      : `${failureFacts(top.code).meaning.replace(/\.$/, "")} (${top.code})`;
+  const whose =
+    targets.length === 1
+      ? targets[0]!.text
+      : `${failed} of ${targets.length} targets do not answer`;
+  return {
+    kind: "unknown",
+    party: top?.party ?? "server",
+    confidence: "certain",
+    text: `${whose}: ${how}`,
+    evidence: [],
+    advice: adviceFor(top?.code ?? "", protocol),
+  };
+}
+
+function adviceFor(code: string, protocol: Protocol): string {
+  const isHoldfast = protocol === "holdfast";
+  if (code.startsWith("connect.refused")) return "see whether the server runs, and on which port";
+  if (code.startsWith("connect.local")) return "see which local addresses and ports are free";
+  if (code.startsWith("tls.")) return "see whether this port speaks TLS, or give --insecure";
+  if (code.startsWith("upgrade.")) return "see whether this port and path speak WebSocket";
+  if (isHoldfast && (code.startsWith("hello.") || code.startsWith("closed."))) {
+    return "see whether this port speaks Holdfast's protocol; for any other server --protocol raw";
+  }
+  return "";
 }
 
 /** Fewer may be the server's own, or wait in its queue for a moment. */

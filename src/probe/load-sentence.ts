@@ -72,7 +72,10 @@ function demands({ thresholds, baseline }: Facts): string {
 function failures({ thresholds, stages }: Facts): string {
   const missed = thresholds.filter(({ passed }) => !passed).map(({ text }) => text);
   if (missed.length > 0) return `missed: ${missed.join(", ")}`;
-  return stages.find(({ verdict }) => verdict === "wall")?.reasons[0] ?? "connections are missing";
+  const wall = stages.find(({ verdict }) => verdict === "wall");
+  if (wall !== undefined) return wall.reasons[0] ?? "connections are missing";
+  const top = stages.flatMap((stage) => stage.failures)[0];
+  return top === undefined ? "nothing came back" : `nothing came back: ${top.code}`;
 }
 
 function limitOf({ limit }: Facts): string {
@@ -81,7 +84,7 @@ function limitOf({ limit }: Facts): string {
 
 function bound({ stages, why, limit }: Facts): string {
   if (why !== "") return why;
-  if (limit?.kind === "ports") return limit.text;
+  if (limit?.kind === "ports" || limit?.kind === "generator-files") return limit.text;
   return stages.find(({ verdict }) => verdict === "generator-bound")?.reasons[0] ?? "it was late";
 }
 

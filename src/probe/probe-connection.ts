@@ -189,6 +189,8 @@ export class ProbeConnection implements FrameHandler {
   }
 
   receive(chunk: Uint8Array, end: number): void {
+    // What comes after we have closed is nobody's.
+    if (this.#socket === null) return;
     let bytes = chunk;
     let length = end;
     if (this.#rest !== null) {

@@ -10,6 +10,9 @@ import { LATENCY_NAMES, type LatencyName, type OperationKind } from "./report.ts
 
 type Counts = Record<OperationKind, OperationCounts>;
 
+/** In less time than this, one turn of the loop would look like work without end. */
+const BUSY_MS_MIN = 500;
+
 /** One process within one stage. */
 interface ProcessTally {
   busyMs: number;
@@ -67,7 +70,7 @@ export class Tally {
   get loopUtilisation(): number {
     let busiest = 0;
     for (const { busyMs, wallMs } of this.#processes.values()) {
-      if (wallMs > 0) busiest = Math.max(busiest, busyMs / wallMs);
+      if (wallMs >= BUSY_MS_MIN) busiest = Math.max(busiest, busyMs / wallMs);
     }
     return busiest;
   }
@@ -81,7 +84,14 @@ export class Tally {
     return cores;
   }
 
+  /**
+   * From here on, or until it is taken back, the generators rest: how busy they are then would hide
+   * how busy they were.
+   */
+  isResting: boolean = false;
+
   #addProcess(report: GeneratorReport): void {
+    if (this.isResting) return;
     const { index, fromMs, toMs, state } = report;
     const tally = this.#processes.get(index) ?? { busyMs: 0, wallMs: 0, cpuMs: 0 };
     this.#processes.set(index, tally);

@@ -3,6 +3,7 @@
 
 import { randomInt } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
+import { HoldfastError } from "../base/errors.ts";
 import { packageVersion } from "../observe/package-version.ts";
 import type { ArrivalPlan, Faults, GeneratorReport, GeneratorSetup } from "./generator-messages.ts";
 import { type GeneratorPlan, generatorsFor, planGenerators } from "./generator-plan.ts";
@@ -46,6 +47,7 @@ export const LEAD_MS = 50;
 /** A generator that is silent for longer is said to be, and is waited for this long. */
 const SILENT_MS = 2_000;
 const SILENT_MS_MAX = 60_000;
+const ABORT_MS_MAX = 2_000;
 
 /** Why a run ends before its time. */
 export class RunEnded extends Error {
@@ -158,7 +160,11 @@ export class Run {
     const facts = await readSourceFacts(targets, readHost(), base);
     const run = new Run(options, extra, context, targets, facts);
     try {
-      await run.watch?.start();
+      await run.watch?.start().catch((error: unknown) => {
+        // Nothing has been connected to yet: it is the option that is wrong.
+        const { message } = error as Error;
+        throw new HoldfastError("HOLDFAST_OPTIONS_INVALID", message, { cause: error });
+      });
       await run.grow(run.#plan.generatorsMax <= GENERATORS_AT_ONCE ? run.connectionsMax : 1);
     } catch (error) {
       await run.stop();
@@ -176,14 +182,22 @@ export class Run {
 
   /** What the probe's own means come to, as a limit. */
   ownLimit(): Limit {
-    const { sourceTuples: pairs } = this.environment();
-    const most = this.connectionsMax.toLocaleString("en-US");
+    const most = `${this.connectionsMax.toLocaleString("en-US")} connections`;
+    const { generatorsMax, sources, bound } = this.#plan;
+    const own = { kind: bound, party: "prober", confidence: "certain" } as const;
+    if (bound === "generator-files") {
+      return {
+        ...own,
+        text: `the probe's own files: ${most} over ${generatorsMax} processes`,
+        evidence: [`${this.host.fileLimit?.soft ?? 0} files for each process`],
+        advice: "raise `ulimit -n` for the probe",
+      };
+    }
+    const pairs = sources === null ? 0 : sourceTuples(sources);
     return {
-      kind: "ports",
-      party: "prober",
-      confidence: "certain",
-      text: `the probe's own addresses and ports: ${most} connections`,
-      evidence: [`${(pairs ?? 0).toLocaleString("en-US")} pairs of local address and port`],
+      ...own,
+      text: `the probe's own addresses and ports: ${most}`,
+      evidence: [`${pairs.toLocaleString("en-US")} pairs of local address and port`],
       advice: "give more local addresses with --local-ips, or more ports with --local-ports",
     };
   }
@@ -367,6 +381,7 @@ export class Run {
     stage.phase = name;
     stage.phaseStartMs = this.context.clock.now();
     stage.phaseOfMs = ofMs;
+    stage.tally.isResting = name === "draining" || name === "waiting";
   }
 
   /** What comes after this belongs to no stage. */
@@ -436,10 +451,14 @@ export class Run {
     const asked = ask().then(() => {
       isDone = true;
     });
+    const { clock, signal } = this.context;
+    let abortedMs = Infinity;
     while (!isDone) {
       this.#look();
       this.#checkSilence();
-      if (this.#lost !== null) break;
+      if (signal.aborted) abortedMs = Math.min(abortedMs, clock.now());
+      // Who wants to leave does not wait for a process that stands still.
+      if (this.#lost !== null || clock.now() - abortedMs > ABORT_MS_MAX) break;
       await Promise.race([asked, this.#sleep(POLL_MS)]);
     }
   }

@@ -2,6 +2,7 @@
 // a probe never takes down the server that it asks. It only judges; its owner stops and backs off.
 
 import { formatCount, formatDuration, formatShare } from "./quantity.ts";
+import type { LimitKind } from "./report.ts";
 import type { ServerSample } from "./server-watch.ts";
 
 /** What is looked at, once per report interval (about 250 ms). */
@@ -75,7 +76,11 @@ export interface ScramReason {
   readonly kind: "wall" | "trouble";
   /** A clause such as `1,020 of 1,400 attempts failed within a second`. */
   readonly reason: string;
+  /** What is short where that shows from the reason itself; null: the level's evidence tells. */
+  readonly limit: LimitKind | null;
 }
+
+type Trouble = Pick<ScramReason, "reason" | "limit">;
 
 /** A source's last answer, and the samples that it has missed since. */
 interface Hearing {
@@ -98,10 +103,11 @@ export class Scram {
   observe(vitals: Vitals): ScramReason | null {
     this.#listen(vitals);
     const trouble = this.#trouble(vitals, 1);
-    const reason = trouble ?? this.#wall(vitals, 1);
-    if (reason === null) return null;
+    const wall = this.#wall(vitals, 1);
+    if (trouble === null && wall === null) return null;
     this.#calmSinceMs = null;
-    return { kind: trouble === null ? "wall" : "trouble", reason };
+    if (trouble !== null) return { kind: "trouble", ...trouble };
+    return { kind: "wall", reason: wall!, limit: null };
   }
 
   /** Everything has been below half of its trigger for 2 s. To be asked at every interval. */
@@ -122,14 +128,16 @@ export class Scram {
     return `${formatCount(failed)} of ${formatCount(attempts)} attempts failed within a second`;
   }
 
-  #trouble(vitals: Vitals, part: number): string | null {
-    return (
-      this.#deaths(vitals, part) ??
-      this.#echoes(vitals, part) ??
-      this.#loop(vitals, part) ??
-      this.#memory(vitals, part) ??
-      this.#silence(vitals)
-    );
+  #trouble(vitals: Vitals, part: number): Trouble | null {
+    const troubles: readonly [string | null, LimitKind | null][] = [
+      [this.#deaths(vitals, part), null],
+      [this.#echoes(vitals, part), null],
+      [this.#loop(vitals, part), "server-cpu"],
+      [this.#memory(vitals, part), "server-memory"],
+      [this.#silence(vitals), "server-died"],
+    ];
+    const found = troubles.find(([reason]) => reason !== null);
+    return found === undefined ? null : { reason: found[0]!, limit: found[1] };
   }
 
   #deaths({ deaths, held }: Vitals, part: number): string | null {
@@ -166,6 +174,8 @@ export class Scram {
       // What never answered cannot fall silent.
       if (heard === undefined) continue;
       if (kind === "gone") return why;
+      // Whoever answers lives, whatever it is that it answers.
+      if (kind === "answer") continue;
       const silentMs = atMs - heard.atMs;
       if (heard.missed < MISSED_SAMPLES_MIN || silentMs < this.#limits.silenceMs) continue;
       return `${source} has not answered for ${formatDuration(silentMs)} (${why})`;
