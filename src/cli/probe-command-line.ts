@@ -30,6 +30,12 @@ Example:
   holdfast-probe capacity ws://127.0.0.1:7401 --server-stats http://127.0.0.1:7402 \\
     --start 1k --max 100k --connect-rate 5k --hold 30s --html report.html`;
 
+const ABOUT_THRESHOLDS = `
+Thresholds: metric:aggregate operator limit [over window] [abort [after time]]
+  connect, connectService, connectLateness, lateness, service, response (or echo), delivery:
+    p(N), avg, med, min, max, count; limits in ms, such as 50ms
+  errors, loss: rate (default), count; rate: per second; held: value (default), min, max`;
+
 const LOAD_EXAMPLE = `
 Examples:
   holdfast-probe load tcp://127.0.0.1:7400 -c 200 -R 20k -d 30s --threshold 'response:p(99)<50ms'
@@ -161,7 +167,10 @@ function addLoad(
     .description("Drive a server by a schedule that does not wait for it (an open loop).")
     .argument("<target...>", "what to connect to")
     .option("-c, --connections <count>", "connections", "100")
-    .option("-R, --rate <rate>", "operations per second; with --stages, where they begin")
+    .option(
+      "-R, --rate <rate>",
+      "operations per second (default: 1k); with --stages, where they begin (0)",
+    )
     .option("-d, --duration <time>", "how long (default: 30s)")
     .option("--stages <stages>", "rates to go to, linearly: 1m:10k,3m:50k")
     .addOption(
@@ -184,6 +193,7 @@ function addLoad(
     .option("--baseline <file>", "the JSON report of an earlier run: worse than that fails");
   addCommon(command)
     .addHelpText("after", ABOUT_TARGETS)
+    .addHelpText("after", ABOUT_THRESHOLDS)
     .addHelpText("after", LOAD_EXAMPLE)
     .addHelpText("after", ABOUT_EXIT_CODES)
     .action(async (targets: string[], flags: LoadFlags) => {

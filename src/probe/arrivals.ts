@@ -98,6 +98,16 @@ export class Arrivals {
     return this.#active.get(kind)?.backlog(nowMs) ?? 0;
   }
 
+  /** {@link toCome}, of every kind. */
+  get allToCome(): Record<ScheduledKind, number> {
+    return {
+      connect: this.toCome("connect"),
+      echo: this.toCome("echo"),
+      publish: this.toCome("publish"),
+      churn: this.toCome("churn"),
+    };
+  }
+
   /** Still to come or due and not started; Infinity where the plan has no such number. */
   toCome(kind: ScheduledKind): number {
     return this.#active.get(kind)?.left ?? 0;

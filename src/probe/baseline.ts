@@ -82,11 +82,14 @@ function byName(stages: Stages): Map<string, StageReport> {
   return found;
 }
 
+/** Samples beyond a percentile: with fewer it is one slow sample that comes and goes. */
+const BEYOND_MIN = 10;
+
 function latencyRows(name: LatencyName, old: Stages, current: Stages, tolerance: number): Row[] {
   const before = merged(name, old);
   const now = merged(name, current);
-  if (before.count === 0 || now.count === 0) return [];
-  return PERCENTILES.flatMap((p) =>
+  const count = Math.min(before.count, now.count);
+  return PERCENTILES.filter((p) => count * (1 - p / 100) >= BEYOND_MIN).flatMap((p) =>
     row(`${name} p${p} ms`, before.percentileMs(p), now.percentileMs(p), (a, b) => {
       return b > a * (1 + tolerance) && b > a + NOISE_MS;
     }),

@@ -331,6 +331,9 @@ class CapacityRun {
   }
 
   async #endAborted(stage: Stage): Promise<void> {
+    const lastedMs = this.#run.context.clock.now() - stage.startMs;
+    if (stage.connectMs === 0) stage.connectMs = lastedMs;
+    if (stage.operateMs === 0) stage.operateMs = lastedMs;
     await this.#run.endStage();
     const report = stageReport(this.#run, stage, "aborted", [], this.#options.objectives);
     this.#stages.push(report);

@@ -1,4 +1,4 @@
-// What every check of the doctor is given and gives, and the commands that mend things.
+// What every check of the doctor is given and gives, and how its answers are put together.
 
 import type { Host } from "./host.ts";
 import { isLoopback, isUnix, type Target } from "./target.ts";
@@ -6,21 +6,46 @@ import { isLoopback, isUnix, type Target } from "./target.ts";
 export type Level = "ok" | "warn" | "fail";
 export type Role = "server" | "client" | "both";
 
-/** One thing that was looked at. */
-export interface Finding {
-  readonly name: string;
-  readonly level: Level;
-  /** What this host has. */
-  readonly found: string;
-  /** What the connections need. */
-  readonly needed: string;
-  readonly text: string;
-  /**
-   * Commands, one a line: the first lines mend it at once, the others for good, which their
-   * comments say. "" where it is well, or where no command mends it.
-   */
-  readonly mend: string;
+export type Unit =
+  | "bytes"
+  | "connections"
+  | "cores"
+  | "entries"
+  | "files"
+  | "files per process"
+  | "handshakes"
+  /** A setting whose number counts nothing. */
+  | "mode"
+  | "pages"
+  | "pairs";
+
+export interface Quantity {
+  /** null: unlimited. */
+  readonly value: number | null;
+  readonly unit: Unit;
 }
+
+/** What a line is about: its beginning. */
+export interface Subject {
+  readonly name: string;
+  /** What this host has; null: nothing of the kind. */
+  readonly found: Quantity | null;
+  /** What the connections need; null: it is no limit here. */
+  readonly needed: Quantity | null;
+}
+
+/** One thing that was looked at. Made by {@link finding}, so that its keys have one order. */
+export interface Finding extends Subject {
+  readonly level: Level;
+  readonly text: string;
+  /** Ways to mend it, the quickest first. None where it is well, or where nothing here mends it. */
+  readonly mend: readonly Mend[];
+}
+
+/** A command for a shell, or else a line or flag to be put where the text says. */
+export type Mend =
+  | { readonly text: string; readonly command: string }
+  | { readonly text: string; readonly setting: string };
 
 /** What is asked, put so that checks need not ask again. */
 export interface Scene {
@@ -40,6 +65,27 @@ export interface Scene {
 
 /** null: it does not apply here. The more connections, the worse its finding. */
 export type Check = (scene: Scene, connections: number) => Finding | null;
+
+export function finding(
+  { name, found, needed }: Subject,
+  level: Level,
+  text: string,
+  mend: readonly Mend[] = [],
+): Finding {
+  return { name, level, found, needed, text, mend };
+}
+
+/** Of how much there is, or is needed. Infinity is unlimited. */
+export function quantity(value: number, unit: Unit): Quantity {
+  return { value: value === Infinity ? null : value, unit };
+}
+
+/** What a host is to be where nobody says it: a target elsewhere has its server elsewhere. */
+export function roleFor(host: Host, target: Target | null): Role {
+  if (target === null || isUnix(target) || isLoopback(target)) return "both";
+  const isOwn = Object.values(host.interfaces).some((all) => all.includes(target.address));
+  return isOwn ? "both" : "client";
+}
 
 export function sceneOf(
   host: Host,
@@ -71,12 +117,17 @@ export function generatorsFor({ host, processes }: Scene, connections: number): 
 const SYSCTL_FILE = "/etc/sysctl.d/90-holdfast.conf";
 
 /** A kernel setting, now and after the next start. */
-export function setSysctl(name: string, value: string): readonly string[] {
+export function setSysctl(name: string, value: string): readonly [Mend, Mend] {
   const quoted = /^\d+$/.test(value) ? value : `"${value}"`;
   return [
-    `sysctl -w ${name}=${quoted}`,
-    `echo '${name} = ${value}' >> ${SYSCTL_FILE}  # after a restart too`,
+    { text: "as root, until the next start", command: `sysctl -w ${name}=${quoted}` },
+    { text: "after a restart too", command: `echo '${name} = ${value}' >> ${SYSCTL_FILE}` },
   ];
+}
+
+/** The target as it was written, or its place in a command. */
+export function targetText({ target }: Scene): string {
+  return target?.text ?? "TARGET";
 }
 
 /** Rounded up to two figures, so that limits look like limits. */

@@ -3,12 +3,15 @@
 import {
   FILES_RESERVED,
   type Finding,
+  finding,
   generatorsFor,
+  type Mend,
+  quantity,
   roundUp,
   type Scene,
   setSysctl,
 } from "./doctor-check.ts";
-import type { FileLimit, Host } from "./host.ts";
+import type { Host } from "./host.ts";
 import { formatCount } from "./quantity.ts";
 
 /** `connection.max` of a Holdfast server is this share of its file limit unless it is set. */
@@ -23,60 +26,63 @@ export function checkServerFiles(scene: Scene, connections: number): Finding | n
   const processes = scene.processes ?? 1;
   const each = Math.ceil(connections / processes);
   const needed = each + FILES_RESERVED;
-  const comfortable = Math.max(needed, Math.ceil(each / SERVER_SHARE));
   const about = {
     name: processes === 1 ? "files, server" : `files, ${processes} servers`,
-    found: limitText(limit),
-    needed: formatCount(needed),
+    found: quantity(limit.soft, "files per process"),
+    needed: quantity(needed, "files per process"),
   };
-  if (limit.soft >= comfortable) {
-    return { ...about, level: "ok", text: "a file for every connection of a process", mend: "" };
+  const raised = raiseFiles(scene.host, roundUp(Math.max(needed, Math.ceil(each / SERVER_SHARE))));
+  if (limit.soft < needed) {
+    const split = Math.ceil(connections / Math.max(1, limit.hard - FILES_RESERVED));
+    const text =
+      needed <= limit.hard
+        ? `the soft limit is too low; the hard one is ${limitText(limit.hard)}`
+        : `the hard limit, ${limitText(limit.hard)}, is too low: raise it as root, or spread the ` +
+          `connections over ${formatCount(split)} server processes`;
+    return finding(about, "fail", text, raised);
   }
-  const mend = raiseFiles(scene.host, roundUp(comfortable)).join("\n");
-  if (limit.soft >= needed) {
-    const max = formatCount(Math.floor(limit.soft * SERVER_SHARE));
-    const text = `enough, but a Holdfast server takes ${max} unless its connection.max is set`;
-    return { ...about, level: "warn", text, mend };
-  }
-  const split = Math.ceil(connections / Math.max(1, limit.hard - FILES_RESERVED));
-  const text =
-    needed <= limit.hard
-      ? "the soft limit is too low"
-      : `the hard limit is too low: raise it as root, or spread the connections over ` +
-        `${formatCount(split)} server processes`;
-  return { ...about, level: "fail", text, mend };
+  const setting = connectionMaxFor(scene, connections);
+  if (setting === null) return finding(about, "ok", "a file for every connection of a process");
+  const text = `enough, but ${setting.text}`;
+  return finding(about, "warn", text, [setting, ...raised]);
+}
+
+/** What makes a Holdfast server take so many; null where it does by itself, or is not here. */
+export function connectionMaxFor(scene: Scene, connections: number): Mend | null {
+  const { host, isServer, processes } = scene;
+  if (!isServer || host.fileLimit === null) return null;
+  const each = Math.ceil(connections / (processes ?? 1));
+  const most = Math.floor(host.fileLimit.soft * SERVER_SHARE);
+  if (each <= most) return null;
+  const text = `a Holdfast server takes ${formatCount(most)} unless its connection.max is set`;
+  return { text, command: `holdfast serve --connection-max ${each}` };
 }
 
 /** The probe starts as many processes as its file limit asks for: many of them cost time. */
 export function checkClientFiles(scene: Scene, connections: number): Finding | null {
-  const limit = scene.host.fileLimit;
-  if (!scene.isClient || limit === null) return null;
+  const { host, isClient } = scene;
+  const limit = host.fileLimit;
+  if (!isClient || limit === null) return null;
   const processes = generatorsFor(scene, connections);
-  const each = Math.ceil(connections / Math.max(1, processes));
+  const each = Math.ceil(connections / processes);
   const about = {
     name: "files, probe",
-    found: limitText(limit),
-    needed: `${formatCount(each + FILES_RESERVED)} x ${formatCount(processes)}`,
+    found: quantity(limit.soft, "files per process"),
+    needed: quantity(each + FILES_RESERVED, "files per process"),
   };
-  if (limit.soft <= FILES_RESERVED) {
+  if (limit.soft <= FILES_RESERVED && connections > 0) {
     const text = `a generator process needs ${FILES_RESERVED} files for itself`;
-    const mend = raiseFiles(scene.host, roundUp(connections + FILES_RESERVED)).join("\n");
-    return { ...about, level: connections === 0 ? "ok" : "fail", text, mend };
+    return finding(about, "fail", text, raiseFiles(host, roundUp(connections + FILES_RESERVED)));
   }
-  if (processes <= Math.max(scene.processes ?? 1, scene.host.cores)) {
+  if (processes <= Math.max(scene.processes ?? 1, host.cores)) {
     const text = processes === 1 ? "one generator process" : `${processes} generator processes`;
-    return { ...about, level: "ok", text: `${text} will do`, mend: "" };
+    return finding(about, "ok", `${text} will do`);
   }
-  const target = scene.target?.text ?? "TARGET";
-  const wanted = roundUp(Math.ceil(connections / scene.host.cores) + FILES_RESERVED);
-  const mend = [
-    `holdfast-probe capacity --generators ${processes} ${target}  # it starts them by itself`,
-    ...raiseFiles(scene.host, wanted),
-  ].join("\n");
   const text =
-    `the probe starts ${formatCount(processes)} generator processes for this; they share ` +
-    `${scene.host.cores === 1 ? "one core" : `${scene.host.cores} cores`}`;
-  return { ...about, level: "warn", text, mend };
+    `the probe starts ${formatCount(processes)} generator processes for this, and they share ` +
+    `${host.cores === 1 ? "one core" : `${host.cores} cores`}: with more files each, fewer will do`;
+  const wanted = roundUp(Math.ceil(connections / host.cores) + FILES_RESERVED);
+  return finding(about, "warn", text, raiseFiles(host, wanted));
 }
 
 /** The highest limit that any process can be given. Matters only where a limit must be raised. */
@@ -86,51 +92,51 @@ export function checkFileLimitMax(scene: Scene, connections: number): Finding | 
   const needed = Math.ceil(connections / (scene.processes ?? 1)) + FILES_RESERVED;
   const about = {
     name: "fs.nr_open",
-    found: formatCount(fileLimitMax),
-    needed: formatCount(needed),
+    found: quantity(fileLimitMax, "files per process"),
+    needed: quantity(needed, "files per process"),
   };
   if (needed <= Math.max(fileLimitMax, fileLimit?.soft ?? 0)) {
-    return { ...about, level: "ok", text: "no process's limit can be above this", mend: "" };
+    return finding(about, "ok", "no process's limit can be above this");
   }
-  const mend = setSysctl("fs.nr_open", String(roundUp(needed))).join("\n");
-  const text = "not even root may give a process so many files";
-  return { ...about, level: "fail", text, mend };
+  const mend = setSysctl("fs.nr_open", String(roundUp(needed)));
+  return finding(about, "fail", "not even root may give a process so many files", mend);
 }
 
 export function checkSystemFiles(scene: Scene, connections: number): Finding | null {
   const { fileMax, filesOpen } = scene.host;
   if (fileMax === null) return null;
   const needed = connections * scene.ends + (filesOpen ?? 0) + SYSTEM_FILES_RESERVED;
-  const about = { name: "fs.file-max", found: formatCount(fileMax), needed: formatCount(needed) };
-  if (needed <= fileMax) {
-    return { ...about, level: "ok", text: "files of the whole system", mend: "" };
-  }
+  const about = {
+    name: "fs.file-max",
+    found: quantity(fileMax, "files"),
+    needed: quantity(needed, "files"),
+  };
+  if (needed <= fileMax) return finding(about, "ok", "files of the whole system");
   const text = `files of the whole system; ${formatCount(filesOpen ?? 0)} are open already`;
-  const mend = setSysctl("fs.file-max", String(roundUp(needed))).join("\n");
-  return { ...about, level: "fail", text, mend };
+  return finding(about, "fail", text, setSysctl("fs.file-max", String(roundUp(needed))));
 }
 
 /** For this shell; then for services and logins. */
-function raiseFiles(host: Host, wanted: number): readonly string[] {
+function raiseFiles(host: Host, wanted: number): readonly Mend[] {
   const hard = host.fileLimit?.hard ?? 0;
   const isBeyondMax = wanted > (host.fileLimitMax ?? Infinity);
-  const now =
-    wanted <= hard
-      ? `ulimit -Sn ${wanted}`
-      : `ulimit -n ${wanted}  # as root: beyond the hard limit of ${formatCount(hard)}`;
+  const beyond = `of this shell, as root: it is beyond the hard limit of ${limitText(hard)}`;
   return [
     ...(isBeyondMax ? setSysctl("fs.nr_open", String(wanted)) : []),
-    now,
-    `LimitNOFILE=${wanted}  # for good, of services: [Service] of the systemd unit`,
-    `printf '%s nofile ${wanted}\\n' '* -' 'root -' >> ${LIMITS_FILE}  # for good, of logins`,
+    wanted <= hard
+      ? { text: "of this shell", command: `ulimit -Sn ${wanted}` }
+      : { text: beyond, command: `ulimit -n ${wanted}` },
+    {
+      text: "for good, of a service: in [Service] of its systemd unit",
+      setting: `LimitNOFILE=${wanted}`,
+    },
+    {
+      text: "for good, of logins",
+      command: `printf '%s nofile ${wanted}\\n' '* -' 'root -' >> ${LIMITS_FILE}`,
+    },
   ];
 }
 
-function limitText({ soft, hard }: FileLimit): string {
-  const softText = countText(soft);
-  return soft === hard ? softText : `${softText} (hard ${countText(hard)})`;
-}
-
-function countText(count: number): string {
+function limitText(count: number): string {
   return count === Infinity ? "unlimited" : formatCount(count);
 }

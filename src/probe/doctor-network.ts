@@ -1,7 +1,16 @@
 // What the kernel's network settings allow: the queues before accept(), local ports, connection
 // tracking and the memory of TCP's buffers.
 
-import { type Finding, roundUp, type Scene, setSysctl } from "./doctor-check.ts";
+import {
+  type Finding,
+  finding,
+  type Mend,
+  quantity,
+  roundUp,
+  type Scene,
+  setSysctl,
+  targetText,
+} from "./doctor-check.ts";
 import type { Host } from "./host.ts";
 import { formatBytes, formatCount } from "./quantity.ts";
 import { usablePorts } from "./source-facts.ts";
@@ -18,16 +27,14 @@ export function checkSomaxconn({ host, isServer }: Scene): Finding | null {
   if (!isServer || somaxconn === null) return null;
   const about = {
     name: "net.core.somaxconn",
-    found: formatCount(somaxconn),
-    needed: formatCount(BACKLOG),
+    found: quantity(somaxconn, "connections"),
+    needed: quantity(BACKLOG, "connections"),
   };
-  if (somaxconn >= BACKLOG) {
-    return { ...about, level: "ok", text: "connections that wait to be accepted", mend: "" };
-  }
+  if (somaxconn >= BACKLOG) return finding(about, "ok", "connections that wait to be accepted");
   const text =
     `cuts every listener's backlog: what comes while ${formatCount(somaxconn)} wait is dropped, ` +
     "and tried again after a second";
-  return { ...about, level: "warn", text, mend: set("net.core.somaxconn", BACKLOG) };
+  return finding(about, "warn", text, setSysctl("net.core.somaxconn", String(BACKLOG)));
 }
 
 /**
@@ -40,61 +47,59 @@ export function checkSynBacklog({ host, isServer, isUnix }: Scene): Finding | nu
   const hasCookies = host.settings["net.ipv4.tcp_syncookies"] !== "0";
   const about = {
     name: "net.ipv4.tcp_max_syn_backlog",
-    found: formatCount(synBacklogMax),
-    needed: hasCookies ? "-" : formatCount(BACKLOG),
+    found: quantity(synBacklogMax, "handshakes"),
+    needed: hasCookies ? null : quantity(BACKLOG, "handshakes"),
   };
   if (hasCookies) {
     const text = "TCP handshakes under way; not a limit, because tcp_syncookies is on";
-    return { ...about, level: "ok", text, mend: "" };
+    return finding(about, "ok", text);
   }
-  if (synBacklogMax >= BACKLOG) {
-    return { ...about, level: "ok", text: "TCP handshakes under way", mend: "" };
-  }
+  if (synBacklogMax >= BACKLOG) return finding(about, "ok", "TCP handshakes under way");
   const text = "TCP handshakes under way; more are dropped, because tcp_syncookies is off";
-  return { ...about, level: "warn", text, mend: set("net.ipv4.tcp_max_syn_backlog", BACKLOG) };
+  const mend = setSysctl("net.ipv4.tcp_max_syn_backlog", String(BACKLOG));
+  return finding(about, "warn", text, mend);
 }
 
 export function checkSources(scene: Scene, connections: number): Finding | null {
   const { isClient, isUnix, host } = scene;
   if (!isClient || isUnix) return null;
   const name = "local addresses and ports";
-  const needed = formatCount(connections);
+  const needed = quantity(connections, "pairs");
   if (isManyLoopback(scene)) {
     const text = "loopback: the probe takes as many addresses of 127.0.0.0/8 as it needs";
-    return { name, level: "ok", found: "unlimited", needed, text, mend: "" };
+    return finding({ name, found: quantity(Infinity, "pairs"), needed }, "ok", text);
   }
   const addresses = addressesFor(scene);
   const ports = portsOf(host);
   const pairs = addresses * ports;
-  const found = `${formatCount(pairs)} (${addressText(addresses)})`;
-  const about = { name, found, needed };
-  if (2 * connections <= pairs) {
-    return { ...about, level: "ok", text: "pairs to one target", mend: "" };
-  }
+  const about = { name, found: quantity(pairs, "pairs"), needed };
+  const which = `to one target, ${formatCount(ports)} of each of ${addressText(addresses)}`;
+  if (2 * connections <= pairs) return finding(about, "ok", `pairs ${which}`);
   if (connections <= pairs) {
-    const text = "pairs to one target: enough, but few are spare for what stays in TIME_WAIT";
-    return { ...about, level: "warn", text, mend: morePairs(scene, 2 * connections, addresses) };
+    const text = `pairs ${which}: enough, but few are spare for what stays in TIME_WAIT`;
+    return finding(about, "warn", text, morePairs(scene, 2 * connections, addresses));
   }
-  const text = `too few pairs to one target: ${formatCount(ports)} ports an address`;
-  return { ...about, level: "fail", text, mend: morePairs(scene, connections, addresses) };
+  const mend = morePairs(scene, connections, addresses);
+  return finding(about, "fail", `too few pairs ${which}`, mend);
 }
 
 export function checkTimeWait(scene: Scene, connections: number): Finding | null {
   const { host, isClient, isUnix, isLocal } = scene;
   const { timeWaitReuse } = host;
   if (!isClient || isUnix || timeWaitReuse === null) return null;
-  const about = { name: "net.ipv4.tcp_tw_reuse", found: String(timeWaitReuse), needed: "1" };
+  const name = "net.ipv4.tcp_tw_reuse";
+  const found = quantity(timeWaitReuse, "mode");
   if (timeWaitReuse === 1 || (timeWaitReuse === 2 && isLocal)) {
     const text = "a pair in TIME_WAIT can be used again after a second";
-    return { ...about, needed: isLocal ? "1 or 2" : "1", level: "ok", text, mend: "" };
+    return finding({ name, found, needed: found }, "ok", text);
   }
   const isSpare = isManyLoopback(scene) || 4 * connections <= addressesFor(scene) * portsOf(host);
   if (isSpare) {
     const text = "a pair in TIME_WAIT rests for a minute: there are enough others";
-    return { ...about, needed: "-", level: "ok", text, mend: "" };
+    return finding({ name, found, needed: null }, "ok", text);
   }
   const text = "a closed connection keeps its local address and port in TIME_WAIT for a minute";
-  return { ...about, level: "warn", text, mend: set("net.ipv4.tcp_tw_reuse", 1) };
+  return finding({ name, found, needed: quantity(1, "mode") }, "warn", text, setSysctl(name, "1"));
 }
 
 export function checkConntrack({ host, isUnix }: Scene, connections: number): Finding | null {
@@ -105,36 +110,46 @@ export function checkConntrack({ host, isUnix }: Scene, connections: number): Fi
   const needed = connections + (conntrackCount ?? 0);
   if (conntrackMax === null) {
     const text = "connection tracking is not loaded";
-    return { name, level: "ok", found: "-", needed: "-", text, mend: "" };
+    return finding({ name, found: null, needed: null }, "ok", text);
   }
-  const about = { name, found: formatCount(conntrackMax), needed: formatCount(needed) };
+  const found = quantity(conntrackMax, "entries");
   if (conntrackCount === 0 && (host.tcpSockets ?? 0) > 0) {
     const text = "loaded, but it tracks nothing: no firewall rule asks for it";
-    return { ...about, needed: "-", level: "ok", text, mend: "" };
+    return finding({ name, found, needed: null }, "ok", text);
   }
+  const about = { name, found, needed: quantity(needed, "entries") };
   if (1.25 * needed <= conntrackMax) {
-    return { ...about, level: "ok", text: "connections that the firewall remembers", mend: "" };
+    return finding(about, "ok", "connections that the firewall remembers");
   }
-  const wanted = roundUp(1.5 * needed);
-  const [now, forGood] = setSysctl(name, String(wanted)) as [string, string];
-  // A bucket for every four entries, as Linux had it by itself before 5.15.
-  const buckets = Math.ceil(wanted / 4);
-  const mend = [
-    now,
-    `echo ${buckets} > /sys/module/nf_conntrack/parameters/hashsize`,
-    forGood,
-    `echo 'options nf_conntrack hashsize=${buckets}' >> /etc/modprobe.d/holdfast.conf  # too`,
-  ].join("\n");
   const isFull = needed > conntrackMax;
   const text = isFull
     ? "the firewall remembers fewer: packets of further connections are dropped"
     : "the firewall's table gets nearly full";
-  return { ...about, level: isFull ? "fail" : "warn", text, mend };
+  return finding(about, isFull ? "fail" : "warn", text, moreEntries(name, roundUp(1.5 * needed)));
+}
+
+/** The table and its buckets: one for every four entries, as Linux had it by itself before 5.15. */
+function moreEntries(name: string, wanted: number): readonly Mend[] {
+  const buckets = Math.ceil(wanted / 4);
+  const [now, forGood] = setSysctl(name, String(wanted));
+  return [
+    now,
+    {
+      text: "as root, until the next start: the table's buckets",
+      command: `echo ${buckets} > /sys/module/nf_conntrack/parameters/hashsize`,
+    },
+    forGood,
+    {
+      text: "after a restart too: the table's buckets",
+      command: `echo 'options nf_conntrack hashsize=${buckets}' >> /etc/modprobe.d/holdfast.conf`,
+    },
+  ];
 }
 
 /**
  * Pages of TCP's buffers. A socket at rest has next to none; one that has a little to send and a
- * little unread has a page for each. Beyond the third number the kernel drops.
+ * little unread has a page for each. Beyond the second of three numbers the kernel takes pages
+ * back, beyond the third it drops.
  */
 export function checkTcpMemory(scene: Scene, connections: number): Finding | null {
   const { tcpMemPages, memoryTotalBytes } = scene.host;
@@ -142,12 +157,12 @@ export function checkTcpMemory(scene: Scene, connections: number): Finding | nul
   const needed = 2 * scene.ends * connections + (scene.host.tcpPages ?? 0);
   const about = {
     name: "net.ipv4.tcp_mem",
-    found: `${formatCount(tcpMemPages.high)} pages`,
-    needed: `${formatCount(needed)} in a burst`,
+    found: quantity(tcpMemPages.pressure, "pages"),
+    needed: quantity(needed, "pages"),
   };
   if (needed <= tcpMemPages.pressure) {
-    const text = "buffers of all sockets: enough for two pages each at once";
-    return { ...about, level: "ok", text, mend: "" };
+    const text = "buffers of all sockets: enough for a burst, two pages each at once";
+    return finding(about, "ok", text);
   }
   const busy = formatCount(Math.floor(tcpMemPages.pressure / (2 * scene.ends)));
   const bytes = formatBytes(needed * PAGE_BYTES);
@@ -156,8 +171,7 @@ export function checkTcpMemory(scene: Scene, connections: number): Finding | nul
     `enough at rest, and for ${busy} connections with a page each way at once; ` +
     `all at once would take ${bytes}${isLarge ? ", over half of this host's memory" : ""}`;
   const pages = [needed * 0.75, needed, needed * 1.5].map((count) => Math.ceil(count)).join(" ");
-  const mend = isLarge ? "" : setSysctl("net.ipv4.tcp_mem", pages).join("\n");
-  return { ...about, level: "warn", text, mend };
+  return finding(about, "warn", text, isLarge ? [] : setSysctl("net.ipv4.tcp_mem", pages));
 }
 
 /** IPv4's loopback has addresses for everybody. */
@@ -179,21 +193,29 @@ function portsOf(host: Host): number {
   return usablePorts(host).reduce((sum, { first, last }) => sum + last - first + 1, 0);
 }
 
-function morePairs(scene: Scene, pairs: number, addresses: number): string {
+function morePairs(scene: Scene, pairs: number, addresses: number): readonly Mend[] {
+  const ports = "--local-ports 1024-65535";
   if (pairs <= addresses * PORTS_MAX) {
-    const range = setSysctl("net.ipv4.ip_local_port_range", "1024 65535");
-    return ["--local-ports 1024-65535  # of holdfast-probe; or for all", ...range].join("\n");
+    const own = `holdfast-probe capacity ${ports} ${targetText(scene)}`;
+    return [
+      { text: "more ports of the probe alone", command: own },
+      ...setSysctl("net.ipv4.ip_local_port_range", "1024 65535"),
+    ];
   }
-  if (scene.isLocal) return "# connect to 127.0.0.1: the probe takes more addresses of its net";
+  if (scene.isLocal) {
+    const four = targetText(scene).replace(/\/\/(\[[^\]]*\]|[^:/]*)/, "//127.0.0.1");
+    return [
+      { text: "as the target: there the probe takes as many addresses as it needs", setting: four },
+    ];
+  }
   const more = Math.ceil(pairs / PORTS_MAX) - addresses;
-  return (
-    "ip address add ADDRESS/PREFIX dev INTERFACE" +
-    `  # ${more === 1 ? "one more" : `${formatCount(more)} more`}; and --local-ports 1024-65535`
-  );
-}
-
-function set(name: string, value: number): string {
-  return setSysctl(name, String(value)).join("\n");
+  const count = more === 1 ? "one more" : `${formatCount(more)} more`;
+  return [
+    {
+      text: `as root: ${count}, and ${ports} of holdfast-probe`,
+      command: "ip address add ADDRESS/PREFIX dev INTERFACE",
+    },
+  ];
 }
 
 function addressText(addresses: number): string {

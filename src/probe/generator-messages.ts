@@ -116,10 +116,27 @@ export interface DeliveryCounts {
   duplicates: number;
 }
 
-export interface GeneratorState {
+/** What the process uses: asked once per report, shares and times since the last. */
+export interface GeneratorHealth {
+  /** 0 to 1. */
+  readonly loopUtilisation: number;
+  readonly cpuMs: number;
+  readonly rssBytes: number;
+  readonly fds: number | null;
+}
+
+/** Since the start of the process. */
+export interface FaultCounts {
+  /** Made to misbehave, and of these ended by the server. */
+  slowReaders: number;
+  halfOpen: number;
+  faultyEnded: number;
+  /** Closed to make room for a new one. */
+  churned: number;
+}
+
+export interface GeneratorState extends GeneratorHealth, Readonly<FaultCounts> {
   readonly held: number;
-  /** Of those made to misbehave, how many the server has ended. */
-  readonly faultyEnded: number;
   /** Attempts under way. */
   readonly connecting: number;
   /** When a connection became ready last, by the machine's clock; 0: never. */
@@ -132,11 +149,5 @@ export interface GeneratorState {
   readonly toCome: Readonly<Record<ScheduledKind, number>>;
   /** Connections that are to be closed by `shrink` and are not yet. */
   readonly toClose: number;
-  /** 0 to 1, since the last report. */
-  readonly loopUtilisation: number;
-  /** Since the last report. */
-  readonly cpuMs: number;
-  readonly rssBytes: number;
-  readonly fds: number | null;
   readonly sourcesFree: number | null;
 }

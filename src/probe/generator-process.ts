@@ -5,8 +5,13 @@ import { statSync } from "node:fs";
 import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { machineClock } from "../base/clock.ts";
-import { Generator, type GeneratorHealth } from "./generator.ts";
-import type { FromGenerator, GeneratorSetup, ToGenerator } from "./generator-messages.ts";
+import { Generator } from "./generator.ts";
+import type {
+  FromGenerator,
+  GeneratorHealth,
+  GeneratorSetup,
+  ToGenerator,
+} from "./generator-messages.ts";
 
 /** After `stop`, sockets have this long to send what they still hold. */
 const LINGER_MS = 1_000;

@@ -10,6 +10,8 @@ import { Dialogue, type DialogueEvents } from "./dialogue.ts";
 import type { FailureCode } from "./failure.ts";
 import type {
   ArrivalPlan,
+  FaultCounts,
+  GeneratorHealth,
   GeneratorReport,
   GeneratorSetup,
   ScheduledKind,
@@ -38,14 +40,6 @@ const QUEUE_BYTES_MAX = 262_144;
 const WRITE_BYTES_MAX = 32_768;
 /** So late do arrivals start between timers: sooner, each would be a turn of its own. */
 const OVERDUE_MS = 0.25;
-
-/** What the process uses; asked once per report. */
-export interface GeneratorHealth {
-  readonly loopUtilisation: number;
-  readonly cpuMs: number;
-  readonly rssBytes: number;
-  readonly fds: number | null;
-}
 
 export class Generator implements ConnectionOwner, DialogueEvents {
   readonly targets: readonly Target[];
@@ -94,7 +88,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #connectedAtMs: number = 0;
   /** Since the start, or since we closed the last one ourselves. */
   #hasConnected: boolean = false;
-  #faultyEnded: number = 0;
+  readonly #faults: FaultCounts = { slowReaders: 0, halfOpen: 0, faultyEnded: 0, churned: 0 };
   readonly #backlog: Record<OperationKind, number> = { connect: 0, echo: 0, publish: 0 };
   #isLooking: boolean = false;
   readonly #look: () => void = () => {
@@ -350,7 +344,12 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     if (draw < slowReader + halfOpen) {
       connection.isFaulty = true;
       connection.isSilent = draw >= slowReader;
-      if (!connection.isSilent) connection.stopReading();
+      if (connection.isSilent) {
+        this.#faults.halfOpen++;
+      } else {
+        this.#faults.slowReaders++;
+        connection.stopReading();
+      }
       this.#faulty.add(connection);
     } else {
       connection.index = this.#held.length;
@@ -373,7 +372,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     }
     // A misbehaving one is expected to be closed; whether it was is told apart.
     if (connection.isFaulty) {
-      this.#faultyEnded++;
+      this.#faults.faultyEnded++;
       return;
     }
     const ageMs = this.#clock.now() - this.#startedMs - connection.heldAtMs;
@@ -426,7 +425,10 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #churn(intendedMs: number): void {
     this.#dismissCarrier();
     const leaver = this.#nextLeaver();
-    if (leaver !== null) this.#leave(leaver);
+    if (leaver !== null) {
+      this.#faults.churned++;
+      this.#leave(leaver);
+    }
     this.#connect(intendedMs);
   }
 
@@ -579,17 +581,12 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       ...rest,
       state: {
         held: this.#count,
-        faultyEnded: this.#faultyEnded,
+        ...this.#faults,
         connecting: this.#attempts.count,
         connectedAtMs: this.#connectedAtMs,
         waiting: this.#waiting,
         published: [...this.#topics.published],
-        toCome: {
-          connect: this.#arrivals.toCome("connect"),
-          echo: this.#arrivals.toCome("echo"),
-          publish: this.#arrivals.toCome("publish"),
-          churn: this.#arrivals.toCome("churn"),
-        },
+        toCome: this.#arrivals.allToCome,
         toClose: this.#shrinkTo === Infinity ? 0 : this.#count - this.#shrinkTo,
         sourcesFree: this.#sources?.free(0) ?? null,
         ...this.#health(),

@@ -10,6 +10,8 @@ interface Facts {
   readonly baseline: BaselineResult | null;
   /** Why the run ended before its time; "" where it did not. */
   readonly why: string;
+  /** The threshold that ended the run by being missed; "" where none did. */
+  readonly ended: string;
   readonly limit: Limit | null;
   readonly options: Pick<LoadOptions, "traffic" | "connections">;
 }
@@ -24,10 +26,7 @@ export function loadSentence(facts: Facts): string {
     case "generator-bound":
       return `GENERATOR-BOUND, no verdict on the server: ${bound(facts)}; ${achieved(facts)}.`;
     case "unreachable":
-      return (
-        `Unreachable: not one of ${count(facts.options.connections)} connections came to be` +
-        `${limitOf(facts)}.`
-      );
+      return `Unreachable: ${facts.limit?.text ?? "not one connection came to be"}.`;
     case "regression":
       return `${achieved(facts)}; worse than the baseline: ${regressions(facts)}.`;
     case "aborted":
@@ -39,7 +38,7 @@ export function loadSentence(facts: Facts): string {
 }
 
 /** Operations of all stages of the load, beside what was scheduled. */
-function achieved({ stages, options }: Facts): string {
+function achieved({ stages, options, ended }: Facts): string {
   const loads = stages.filter(({ kind }) => kind === "load");
   const kind = options.traffic;
   const last = stages.at(-1);
@@ -56,7 +55,23 @@ function achieved({ stages, options }: Facts): string {
   }
   const noun = kind === "echo" ? "echoes" : "publishes";
   const answered = `${count(succeeded)} of ${count(scheduled)} ${noun} answered over ${over}`;
-  return slowest === 0 ? answered : `${answered}, response p99 ${slowest.toFixed(1)} ms`;
+  const when = ended === "" ? "" : ` until ${ended} ended it`;
+  const timed = slowest === 0 ? answered : `${answered}, response p99 ${slowest.toFixed(1)} ms`;
+  return `${timed}${delivered(loads)}${when}`;
+}
+
+/** Events at subscribers: what publishing is for. */
+function delivered(loads: readonly StageReport[]): string {
+  let received = 0;
+  let expected = 0;
+  let slowest = 0;
+  for (const { deliveries, latencies } of loads) {
+    received += deliveries?.received ?? 0;
+    expected += deliveries?.expected ?? 0;
+    slowest = Math.max(slowest, latencies.delivery?.p99 ?? 0);
+  }
+  if (expected === 0) return "";
+  return `; ${count(received)} of ${count(expected)} events delivered, p99 ${slowest.toFixed(1)} ms`;
 }
 
 function demands({ thresholds, baseline }: Facts): string {

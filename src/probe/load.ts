@@ -3,12 +3,13 @@
 
 import { HoldfastError } from "../base/errors.ts";
 import { compareBaseline, readBaseline } from "./baseline.ts";
-import { levelLimit } from "./level-limit.ts";
+import { levelLimit, unreachableLimit } from "./level-limit.ts";
 import { loadSentence } from "./load-sentence.ts";
 import type { LoadOptions } from "./probe-options.ts";
 import {
   type BaselineResult,
   exitCodeOf,
+  type FaultFigures,
   type Limit,
   type Outcome,
   type Report,
@@ -61,8 +62,8 @@ class LoadRun {
   #toMs: number = 0;
   /** Why connections were missing in the first stage in which they were. */
   #wall: Limit | null = null;
-  /** A threshold that ends the run has been missed. */
-  #isEnded: boolean = false;
+  /** The threshold that ended the run by being missed, or "". */
+  #ended: string = "";
 
   constructor(run: Run, options: LoadOptions, before: Report | null) {
     this.#run = run;
@@ -101,7 +102,11 @@ class LoadRun {
     const isShort = run.held < connections * (1 - MISSING_SHARE_MAX);
     const report = this.#endStage(stage, isShort ? "wall" : "ok");
     if (this.#wall?.party === "prober") return "generator-bound";
-    if (counts.succeeded === 0) return "unreachable";
+    if (counts.succeeded === 0) {
+      const { protocol } = this.#options;
+      this.#wall = unreachableLimit(report, protocol, run.targets, run.targets.length);
+      return this.#wall.party === "prober" ? "generator-bound" : "unreachable";
+    }
     // That the probe was late with them does not matter once they are there.
     if (isShort && report.verdict === "generator-bound") return "generator-bound";
     return isShort ? "failed" : null;
@@ -150,7 +155,7 @@ class LoadRun {
       stage.operateMs = Math.min(segment.durationMs, clock.now() - fromMs);
       stage.connectMs = stage.operateMs;
       fromMs = endMs;
-      if (this.#isEnded) break;
+      if (this.#ended !== "") break;
     }
     await this.#drain(stage);
     await run.endStage();
@@ -201,7 +206,10 @@ class LoadRun {
   }
 
   #endStage(stage: Stage, verdict: StageVerdict): StageReport {
-    const { thresholds } = this.#options;
+    // Echoes have no part in connecting.
+    const thresholds = this.#options.thresholds.filter(
+      ({ metric }) => stage.kind !== "connect" || metric.startsWith("connect"),
+    );
     const bound = verdict === "aborted" ? [] : generatorReasons(stage.tally, thresholds);
     const final = bound.length > 0 ? "generator-bound" : verdict;
     const missing = stage.intended - this.#run.accountedFor;
@@ -220,12 +228,13 @@ class LoadRun {
       ({ abort, afterMs }) => abort && nowMs - this.#fromMs >= Math.max(1_000, afterMs),
     );
     if (isDue.length === 0) return false;
-    this.#isEnded = isDue.some((threshold) => {
+    const missed = isDue.find((threshold) => {
       const { passed, actual } = this.#judge(threshold, nowMs);
       return !passed && actual !== null;
     });
-    if (this.#isEnded) this.#toMs = nowMs;
-    return this.#isEnded;
+    this.#ended = missed?.text ?? "";
+    if (this.#ended !== "") this.#toMs = nowMs;
+    return this.#ended !== "";
   }
 
   /** The seconds from this one on, without those of stages that count neither way. */
@@ -285,12 +294,13 @@ class LoadRun {
           thresholds,
           baseline,
           why,
+          ended: this.#ended,
           limit: this.#limit(),
           options: this.#options,
         }),
         limit: this.#limit(),
         capacity: null,
-        load: { thresholds, baseline },
+        load: { faults: this.#faults(), thresholds, baseline },
         stages: this.#stages,
       });
     const report = draft(judged, null);
@@ -298,6 +308,18 @@ class LoadRun {
     const baseline = compareBaseline(this.#before, report, this.#options.baselineFile!);
     const isWorse = baseline.rows.some(({ isRegression }) => isRegression);
     return draft(isWorse ? "regression" : judged, baseline);
+  }
+
+  #faults(): FaultFigures | null {
+    const { slowReader, halfOpen, churnPerSecond } = this.#options.faults;
+    if (slowReader + halfOpen + churnPerSecond === 0) return null;
+    const { generators } = this.#run;
+    return {
+      slowReaders: generators.sum((state) => state.slowReaders),
+      halfOpen: generators.sum((state) => state.halfOpen),
+      ended: generators.sum((state) => state.faultyEnded),
+      churned: generators.sum((state) => state.churned),
+    };
   }
 
   #limit(): Limit | null {

@@ -120,6 +120,14 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
     maxReached: flag("All that `--max` allows held: the capacity may be higher."),
   }),
   LoadResult: object("What `load` found.", {
+    faults: orNull(
+      object("What was done to connections on purpose; null without `--fault`.", {
+        slowReaders: count("Connections that stopped reading."),
+        halfOpen: count("Connections that fell silent."),
+        ended: count("Of both: ended by the server, as far as the probe saw."),
+        churned: count("Closed by the probe, each with a new one in its place."),
+      }),
+    ),
     thresholds: list(
       reference("ThresholdResult", "One threshold."),
       "Thresholds, in the order in which they were given.",

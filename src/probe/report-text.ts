@@ -63,6 +63,7 @@ export function reportText(
     generatorLines(page),
     operationLines(page),
     deliveryLines(page),
+    faultLines(page),
     failureLines(page),
     deathLines(page),
     thresholdLines(page),
@@ -206,7 +207,10 @@ function deliveryLines(page: Page): string[] {
     return [
       `${stageLabel(stage)}: ${formatCount(received)} of ${formatCount(expected)} received, ` +
         `${formatCount(missed)} missed (${formatCount(announced)} announced), ` +
-        `${formatCount(duplicates)} twice`,
+        `${formatCount(duplicates)} twice; ` +
+        `p50 ${msFigure(stage.latencies.delivery?.p50)} ms, ` +
+        `p99 ${msFigure(stage.latencies.delivery?.p99)} ms, ` +
+        `max ${msFigure(stage.latencies.delivery?.max)} ms`,
     ];
   });
   return prose(page, "deliveries", lines);
@@ -238,6 +242,16 @@ function agesText({ byAge }: DeathCount): string {
   return ages.join(", ");
 }
 
+function faultLines(page: Page): string[] {
+  const faults = page.report.load?.faults;
+  if (faults == null) return [];
+  const { slowReaders, halfOpen, ended, churned } = faults;
+  const text =
+    `${formatCount(slowReaders)} slow readers and ${formatCount(halfOpen)} half-open, ` +
+    `${formatCount(ended)} of them ended by the server; ${formatCount(churned)} churned`;
+  return prose(page, "faults", [text]);
+}
+
 function thresholdLines(page: Page): string[] {
   const thresholds = page.report.load?.thresholds ?? [];
   if (thresholds.length === 0) return [];
@@ -245,7 +259,10 @@ function thresholdLines(page: Page): string[] {
     const { text, actual, limit, unit, passed, worstAtMs } = threshold;
     const at = worstAtMs === null ? "" : `worst at ${formatDuration(worstAtMs)}`;
     const figure = actual === null ? "no samples" : unitFigure(actual, unit);
-    return [plain(text), figure, unitFigure(limit, unit), passed ? "ok" : "MISSED", at];
+    // What no stage counts for is not judged.
+    const isJudged = actual !== null || page.report.outcome !== "generator-bound";
+    const verdict = passed ? "ok" : isJudged ? "MISSED" : "not judged";
+    return [plain(text), figure, unitFigure(limit, unit), verdict, at];
   });
   return table(page, "thresholds", [["", "actual", "limit", "", ""], ...rows], "lrrll");
 }

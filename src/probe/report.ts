@@ -111,8 +111,20 @@ export interface CapacityResult {
 }
 
 export interface LoadResult {
+  /** What was done to connections on purpose; null without `--fault`. */
+  readonly faults: FaultFigures | null;
   readonly thresholds: readonly ThresholdResult[];
   readonly baseline: BaselineResult | null;
+}
+
+export interface FaultFigures {
+  /** Connections that stopped reading, and that fell silent. */
+  readonly slowReaders: number;
+  readonly halfOpen: number;
+  /** Of both: ended by the server, as far as the probe saw. */
+  readonly ended: number;
+  /** Closed by the probe, each with a new one in its place. */
+  readonly churned: number;
 }
 
 export interface ThresholdResult {

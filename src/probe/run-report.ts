@@ -14,6 +14,9 @@ import { deathCounts, failureCounts, merged, type Second } from "./run-tally.ts"
 import { bytesPerConnection, type ServerSample } from "./server-watch.ts";
 import { serverFigures } from "./stage-report.ts";
 
+/** A line that explains less of the differences explains nothing. */
+const FIT_MIN = 0.8;
+
 type Verdict = Pick<
   Report,
   "command" | "outcome" | "exitCode" | "sentence" | "limit" | "capacity" | "load" | "stages"
@@ -34,6 +37,8 @@ export function assembleReport(run: Run, verdict: Verdict): Report {
 function serverSummary(run: Run, stages: readonly StageReport[]): ServerSummary | null {
   if (run.watch === null) return null;
   const points = stages
+    // A confirmation comes after a collection of garbage, if it comes after anything.
+    .filter(({ kind }) => kind !== "confirm")
     .filter(({ verdict, server }) => verdict === "ok" && server !== null)
     .map(({ connections, server }) => ({ held: connections.held, rssBytes: server!.rssBytes }))
     .filter((point): point is { held: number; rssBytes: number } => point.rssBytes !== null);
@@ -43,8 +48,8 @@ function serverSummary(run: Run, stages: readonly StageReport[]): ServerSummary 
       source.kind === "url" ? source.url : `pid ${source.pid}`,
     ),
     baselineRssBytes: run.watch.baseline?.figures.rssBytes ?? null,
-    // Memory that falls while connections come was never theirs.
-    bytesPerConnection: line === null || line.slope <= 0 ? null : line,
+    // Where no line fits, or memory falls while connections come, it was not theirs.
+    bytesPerConnection: line === null || line.slope <= 0 || line.r2 < FIT_MIN ? null : line,
   };
 }
 

@@ -3,14 +3,14 @@
 import type { GeneratorReport } from "../../src/probe/generator-messages.ts";
 import { noCounts, noDeliveries } from "../../src/probe/generator-tally.ts";
 
-/** A quiet quarter of a second with five connections, unless told otherwise. */
+/** A quiet second with five connections, unless told otherwise. */
 export function generatorReport(changes: Partial<GeneratorReport> = {}): GeneratorReport {
   return {
     index: 0,
     stage: 0,
     isLast: false,
     fromMs: 0,
-    toMs: 250,
+    toMs: 1_000,
     counts: noCounts(),
     deliveries: noDeliveries(),
     failures: {},
@@ -18,7 +18,7 @@ export function generatorReport(changes: Partial<GeneratorReport> = {}): Generat
     histograms: {},
     state: {
       held: 5,
-      faultyEnded: 0,
+      ...{ slowReaders: 0, halfOpen: 0, faultyEnded: 0, churned: 0 },
       connecting: 0,
       connectedAtMs: 0,
       waiting: 0,

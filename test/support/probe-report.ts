@@ -390,6 +390,7 @@ export function loadReport(): Report {
     limit: null,
     capacity: null,
     load: {
+      faults: { slowReaders: 99, halfOpen: 10, ended: 52, churned: 4_500 },
       thresholds: [
         threshold("response:p(99)<50ms over 10s", "response", 81.2, 50, "ms", false, 60_000),
         threshold("errors<0.1%", "errors", 0.000_31, 0.001, "ratio", true, null),

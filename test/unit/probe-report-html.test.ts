@@ -131,6 +131,7 @@ describe("a page", () => {
         kernel: evil,
       },
       load: {
+        faults: LOAD.load!.faults,
         thresholds: LOAD.load!.thresholds.map((one) => ({ ...one, text: evil })),
         baseline: {
           file: evil,

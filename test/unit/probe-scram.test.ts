@@ -117,6 +117,7 @@ describe("a source of the server's figures", () => {
     expect(scram.observe(at(5_200, 4_000, [silent]))).toEqual({
       kind: "trouble",
       reason: `${SOURCE} has not answered for 5.2s (no answer within 2 s)`,
+      limit: "server-died",
     });
   });
 
@@ -149,7 +150,13 @@ describe("a source of the server's figures", () => {
     expect(new Scram().observe(at(1_000, 1_000, [gone]))).toEqual({
       kind: "trouble",
       reason: "process 4711 has gone",
+      limit: "server-died",
     });
+  });
+
+  it("that gives another answer than it did lives, and is no trouble", () => {
+    const answer: FailedSource = { source: SOURCE, kind: "answer", why: "status 404" };
+    expect(new Scram().observe(at(60_000, 1_000, [answer]))).toBeNull();
   });
 });
 

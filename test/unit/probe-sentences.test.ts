@@ -78,6 +78,7 @@ describe("the verdict of load", () => {
     thresholds: [],
     baseline: null,
     why: "",
+    ended: "",
     limit: null,
     options: { traffic: "echo", connections: 200 },
   } as const;
