@@ -21,6 +21,21 @@ ${[...Object.values(OUTCOME_TABLE), ...Object.values(OTHER_EXIT_CODES)]
   .map(({ exitCode, meaning }) => `  ${String(exitCode).padStart(3)}  ${meaning}`)
   .join("\n")}`;
 
+/** The doctor's verdict is none on a server. */
+const ABOUT_DOCTOR_EXIT_CODES = `
+Exit codes:
+    0  Fit: nothing fails. Warnings do not count.
+    2  The command line is wrong.
+   92  The target's name was not resolved.
+   99  Not fit: something fails.
+  104  The value of an option is invalid.`;
+
+const DOCTOR_EXAMPLE = `
+Examples:
+  holdfast-probe doctor
+  holdfast-probe doctor -c 100k --as server
+  holdfast-probe doctor -c 50k ws://10.0.0.5:7401`;
+
 const ABOUT_TARGETS = `
 Targets: tcp://host:port  tls://host:port  ws://host:port/path  wss://host:port/path  unix:/path
 Several are used in turn. Quantities: 10k, 1.5m; 250ms, 30s, 1m30s; rates per second: 5k, 50/s.`;
@@ -52,7 +67,7 @@ export async function runProbeCommandLine(
     code = ended;
   });
   try {
-    await program.parseAsync(args, { from: "user" });
+    await program.parseAsync(withoutUnknown(program, args), { from: "user" });
     return code;
   } catch (error) {
     // commander has written what is to be said, and ends --help and --version so too.
@@ -88,7 +103,19 @@ function commandTree(
   addDoctor(program, terminal, end);
   addCapacity(program, args, terminal, end);
   addLoad(program, args, terminal, end);
+  program.showHelpAfterError("See: holdfast-probe --help");
+  for (const command of program.commands) {
+    command.showHelpAfterError(`See: holdfast-probe ${command.name()} --help`);
+  }
   return program;
+}
+
+/** commander answers --help before it looks at the command: one that is not known stands alone. */
+function withoutUnknown(program: Command, args: readonly string[]): readonly string[] {
+  const name = args[0] === "help" ? args[1] : args[0];
+  if (name === undefined || name.startsWith("-")) return args;
+  const isKnown = program.commands.some((command) => command.name() === name);
+  return isKnown || name === "help" ? args : [name];
 }
 
 function addDoctor(program: Command, terminal: ProbeTerminal, end: (code: number) => void): void {
@@ -97,16 +124,25 @@ function addDoctor(program: Command, terminal: ProbeTerminal, end: (code: number
     .description(
       "Look at this host's limits: is it fit for so many connections, and what mends it?",
     )
-    .argument("[target]", "what the probe would connect to")
-    .option("-c, --connections <count>", "connections that are wanted")
-    .addOption(
-      new Option("--as <role>", "what this host is to be")
-        .choices(["server", "client", "both"])
-        .default("both"),
+    .argument("[target]", "what the probe would connect to; nothing is sent to it")
+    .option(
+      "-c, --connections <count>",
+      "connections that are wanted (default: the most at which nothing fails)",
     )
-    .option("--processes <count>", "processes that the connections are spread over")
+    .addOption(
+      new Option(
+        "--as <role>",
+        'what this host is to be (default: "client" where the target is another host, else "both")',
+      ).choices(["server", "client", "both"]),
+    )
+    .option(
+      "--processes <count>",
+      "server processes, and generator processes at least, that the connections are spread over " +
+        "(default: one server; as many generators as the file limit asks for)",
+    )
     .option("--json", "print JSON")
-    .addHelpText("after", ABOUT_EXIT_CODES)
+    .addHelpText("after", DOCTOR_EXAMPLE)
+    .addHelpText("after", ABOUT_DOCTOR_EXIT_CODES)
     .action(async (target: string | undefined, flags: DoctorFlags) => {
       const question = await doctorQuestion(target, flags);
       end(runDoctor(question, flags.json === true, terminal));

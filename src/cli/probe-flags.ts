@@ -71,7 +71,7 @@ export interface LoadFlags extends CommonFlags {
 
 export interface DoctorFlags {
   readonly connections?: string;
-  readonly as: "server" | "client" | "both";
+  readonly as?: "server" | "client" | "both";
   readonly processes?: string;
   readonly json?: boolean;
 }
@@ -168,7 +168,7 @@ export async function doctorQuestion(
   return {
     connections:
       connections === undefined ? null : countOf("--connections", connections, 100_000_000),
-    role: as,
+    role: as ?? null,
     target: resolved[0] ?? null,
     processes: processes === undefined ? null : countOf("--processes", processes, 100_000),
   };

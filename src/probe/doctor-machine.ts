@@ -8,7 +8,7 @@ import {
   type Scene,
   targetText,
 } from "./doctor-check.ts";
-import { formatBytes, formatCount } from "./quantity.ts";
+import { formatCount } from "./quantity.ts";
 
 /** Resident bytes of a Holdfast server per connection at rest: README, `npm run bench:hold`. */
 const SERVER_TCP_BYTES = 1_618;
@@ -60,13 +60,9 @@ export function checkCores(scene: Scene, connections: number): Finding | null {
   const servers = Math.min(scene.processes ?? 1, host.cores);
   const rate = `a core drives some ${formatCount(CONNECTIONS_PER_CORE)} with an echo every 10 s`;
   if (isServer && connections > servers * CONNECTIONS_PER_CORE) {
-    const isOfProcesses = each <= host.cores;
-    const more = isOfProcesses ? `: spread them over ${formatCount(each)} server processes` : "";
-    return finding(
-      about,
-      "fail",
-      `too many for ${countText(servers, "core")} of servers; ${rate}${more}`,
-    );
+    const text = `too many for ${countText(servers, "server process", "es")}`;
+    const more = each <= host.cores ? `: spread them over ${formatCount(each)} processes` : "";
+    return finding(about, "fail", `${text}; ${rate}${more}`);
   }
   if (ends * connections > host.cores * CONNECTIONS_PER_CORE && connections > 0) {
     return finding(about, "fail", `too many for ${countText(host.cores, "core")}; ${rate}`);

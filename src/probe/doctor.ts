@@ -1,12 +1,22 @@
 // `holdfast-probe doctor`: is this host fit to hold, or to make, so many connections; what is in
 // the way, and which command removes it. A judgement over what host.ts has read: nothing is asked.
 
-import { type Check, type Finding, type Level, type Role, sceneOf } from "./doctor-check.ts";
+import {
+  type Check,
+  type Finding,
+  type Level,
+  type Mend,
+  type Quantity,
+  type Role,
+  roleFor,
+  sceneOf,
+} from "./doctor-check.ts";
 import {
   checkClientFiles,
   checkFileLimitMax,
   checkServerFiles,
   checkSystemFiles,
+  connectionMaxFor,
 } from "./doctor-files.ts";
 import { checkCores, checkMemory } from "./doctor-machine.ts";
 import {
@@ -18,7 +28,7 @@ import {
   checkTimeWait,
 } from "./doctor-network.ts";
 import type { Host } from "./host.ts";
-import { formatCount } from "./quantity.ts";
+import { formatBytes, formatCount } from "./quantity.ts";
 import type { Target } from "./target.ts";
 
 export const DOCTOR_SCHEMA = "holdfast-probe.doctor/1";
@@ -26,14 +36,17 @@ export const DOCTOR_SCHEMA = "holdfast-probe.doctor/1";
 export interface DoctorQuestion {
   /** null: as many as this host allows. */
   readonly connections: number | null;
-  /** What this host is to be; "both": server and probe side by side. */
-  readonly role: Role;
+  /**
+   * What this host is to be; "both": server and probe side by side. null: "client" where the target
+   * is another host, or else "both".
+   */
+  readonly role: Role | null;
   readonly target: Target | null;
   /** Processes that share the connections; null: one server, as many generators as needed. */
   readonly processes: number | null;
 }
 
-/** What `doctor --json` prints. */
+/** What `doctor --json` prints; docs/probe.md describes it. */
 export interface Diagnosis {
   readonly schema: typeof DOCTOR_SCHEMA;
   readonly role: Role;
@@ -46,8 +59,10 @@ export interface Diagnosis {
   readonly lines: readonly Finding[];
   /** Most connections at which no line fails, with the settings of now. */
   readonly safeMaximum: number;
-  /** Name of the line that would fail first beyond it; "": none would. */
-  readonly boundBy: string;
+  /** Name of the line that would fail first beyond it; null: none would. */
+  readonly boundBy: string | null;
+  /** What makes a Holdfast server take the safe maximum; null where it does by itself. */
+  readonly safeMaximumMend: Mend | null;
   /** 0, or 99 where a line fails. */
   readonly exitCode: number;
 }
@@ -72,7 +87,8 @@ const CONNECTIONS_MAX = 100_000_000;
 const EXIT_CODE_FAILED = 99;
 
 export function examine(host: Host, question: DoctorQuestion): Diagnosis {
-  const { connections, role, target, processes } = question;
+  const { connections, target, processes } = question;
+  const role = question.role ?? roleFor(host, target);
   const scene = sceneOf(host, role, target, processes);
   const findings = (count: number): readonly Finding[] =>
     CHECKS.map((check) => check(scene, count)).filter((finding) => finding !== null);
@@ -89,7 +105,8 @@ export function examine(host: Host, question: DoctorQuestion): Diagnosis {
     judgedConnections,
     lines,
     safeMaximum,
-    boundBy: bound?.name ?? "",
+    boundBy: bound?.name ?? null,
+    safeMaximumMend: connectionMaxFor(scene, safeMaximum),
     exitCode: lines.some(hasFailed) ? EXIT_CODE_FAILED : 0,
   };
 }
@@ -125,39 +142,67 @@ const WIDTH_MIN = 60;
 export function diagnosisText(diagnosis: Diagnosis, width: number, colour: boolean): string {
   const { lines } = diagnosis;
   const nameWidth = Math.max(0, ...lines.map(({ name }) => name.length));
-  const foundWidth = Math.max(0, ...lines.map(({ found }) => found.length));
+  const foundWidth = Math.max(0, ...lines.map((line) => foundText(line).length));
   const out: string[] = [...titleLines(diagnosis), ""];
   for (const line of lines) {
     const mark = paint(MARKS[line.level].padEnd(4), COLOURS[line.level], colour);
-    const needed = line.needed === "-" ? "" : `needed ${line.needed}`;
-    const head = `${line.name.padEnd(nameWidth)}  ${line.found.padEnd(foundWidth)}  ${needed}`;
-    out.push(`${mark}  ${head}`.trimEnd());
+    const head = `${line.name.padEnd(nameWidth)}  ${foundText(line).padEnd(foundWidth)}`;
+    out.push(`${mark}  ${head}  ${neededText(line)}`.trimEnd());
     for (const row of wrap(line.text, Math.max(width, WIDTH_MIN) - INDENT.length)) {
       out.push(INDENT + row);
     }
-    for (const command of line.mend === "" ? [] : line.mend.split("\n")) {
-      out.push(`${INDENT}  ${paint(command, 1, colour)}`);
-    }
+    for (const mend of line.mend) out.push(`${INDENT}  ${paint(mendText(mend), 1, colour)}`);
   }
   out.push("", ...resultLines(diagnosis));
   return `${out.join("\n")}\n`;
 }
 
 function titleLines({ judgedConnections, connections, role, target }: Diagnosis): string[] {
-  const what = connections === null ? "the safe maximum of " : "";
   const where = target === null ? "" : ` (${target})`;
-  return [`doctor: ${what}${formatCount(judgedConnections)} connections, ${ROLES[role]}${where}`];
+  const title = `doctor: ${formatCount(judgedConnections)} connections, ${ROLES[role]}${where}`;
+  if (connections !== null) return [title];
+  return [title, "No number was asked for (-c): this is the most at which nothing fails."];
 }
 
-function resultLines({ lines, safeMaximum, boundBy }: Diagnosis): string[] {
+/** Its unit stands in the second column, where there is one. */
+function foundText({ found, needed }: Finding): string {
+  if (found === null) return "-";
+  return needed === null ? quantityText(found) : numberText(found);
+}
+
+function neededText({ needed }: Finding): string {
+  return needed === null ? "" : `needed ${quantityText(needed)}`;
+}
+
+function quantityText(quantity: Quantity): string {
+  const { unit } = quantity;
+  return unit === "bytes" || unit === "mode"
+    ? numberText(quantity)
+    : `${numberText(quantity)} ${unit}`;
+}
+
+function numberText({ value, unit }: Quantity): string {
+  if (value === null) return "unlimited";
+  return unit === "bytes" ? formatBytes(value) : formatCount(value);
+}
+
+/** A shell takes what follows the command for a comment. */
+function mendText(mend: Mend): string {
+  return `${"command" in mend ? mend.command : mend.setting}  # ${mend.text}`;
+}
+
+function resultLines(diagnosis: Diagnosis): string[] {
+  const { lines, safeMaximum, boundBy, judgedConnections, safeMaximumMend } = diagnosis;
   const fails = lines.filter(hasFailed).length;
   const warnings = lines.filter(({ level }) => level === "warn").length;
-  const bound = boundBy === "" ? "nothing that this host tells bounds it" : `then: ${boundBy}`;
+  const bound = boundBy === null ? "nothing that this host tells" : `"${boundBy}"`;
   const verdict =
     fails > 0
       ? `NOT FIT: ${plural(fails, "failure")}, ${plural(warnings, "warning")}.`
       : `FIT${warnings > 0 ? `, with ${plural(warnings, "warning")}` : ""}.`;
-  return [`RESULT ${verdict} Safe maximum as it is now: ${formatCount(safeMaximum)} (${bound}).`];
+  const safe = `Safe maximum as it is now: ${formatCount(safeMaximum)}, bound by ${bound}.`;
+  const isSaid = safeMaximumMend === null || judgedConnections === safeMaximum;
+  return [`RESULT ${verdict} ${safe}`, ...(isSaid ? [] : [`  ${mendText(safeMaximumMend)}`])];
 }
 
 function plural(count: number, noun: string): string {
