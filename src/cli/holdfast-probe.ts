@@ -17,7 +17,7 @@ const exitCode = await runProbeCommandLine(process.argv.slice(2), {
   env: process.env,
   isInteractive: process.stdout.isTTY === true,
   isErrorInteractive: process.stderr.isTTY === true,
-  columns: Math.min(process.stderr.columns ?? 100, 160),
+  columns: Math.min(process.stderr.columns || 100, 160),
   write: (text) => void process.stdout.write(text),
   writeError: (text) => void process.stderr.write(text),
 });

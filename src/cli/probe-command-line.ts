@@ -179,14 +179,8 @@ function addCapacity(
     .addHelpText("after", CAPACITY_EXAMPLE)
     .addHelpText("after", ABOUT_EXIT_CODES)
     .action(async (targets: string[], flags: CapacityFlags, self: Command) => {
-      const isPingGiven = self.getOptionValueSource("pingRate") === "cli";
-      const isSloGiven = self.getOptionValueSource("slo") === "cli";
-      const options = capacityOptions(targets, flags, {
-        argv: args,
-        env: terminal.env,
-        isPingGiven,
-        isSloGiven,
-      });
+      const isGiven = (flag: string): boolean => self.getOptionValueSource(flag) === "cli";
+      const options = capacityOptions(targets, flags, { argv: args, env: terminal.env }, isGiven);
       const { runCapacity } = await import("../probe/capacity.ts");
       end(await runProbe((context) => runCapacity(options, context), flags, terminal));
     });

@@ -96,15 +96,22 @@ const DURATION_DEFAULT = "30s";
 export function capacityOptions(
   targets: readonly string[],
   flags: CapacityFlags,
-  surroundings: Surroundings & { readonly isPingGiven: boolean; readonly isSloGiven: boolean },
+  surroundings: Surroundings,
+  /** Whether the user gave it: what is only a default gives way. */
+  isGiven: (flag: "pingRate" | "slo" | "start") => boolean,
 ): CapacityOptions {
-  const start = countOf("--start", flags.start, CONNECTIONS_MAX);
   const max = countOf("--max", flags.max, CONNECTIONS_MAX);
+  const wanted = countOf("--start", flags.start, CONNECTIONS_MAX);
+  const start = isGiven("start") ? wanted : Math.min(wanted, max);
+  const atLeast =
+    flags.atLeast === undefined ? null : countOf("--at-least", flags.atLeast, CONNECTIONS_MAX);
+  if (atLeast !== null && atLeast > max) {
+    throw invalid("--at-least", flags.atLeast!, `is above --max, ${flags.max}: it cannot be met`);
+  }
   if (max < start) throw invalid("--max", flags.max, `is below --start, ${flags.start}`);
   const pingPerSecond = named("--ping-rate", flags.pingRate, parseRate);
   // A server whose protocol is not known may not echo.
-  const isPinging =
-    pingPerSecond > 0 && (flags.protocol === "holdfast" || surroundings.isPingGiven);
+  const isPinging = pingPerSecond > 0 && (flags.protocol === "holdfast" || isGiven("pingRate"));
   const objectives = named("--slo", flags.slo, parseThresholds);
   const windowed = objectives.find(({ overMs, abort }) => overMs !== null || abort);
   if (windowed !== undefined) {
@@ -119,7 +126,7 @@ export function capacityOptions(
     );
   }
   const unmeasured = objectives.find(({ metric }) => !isPinging && ECHO_METRICS.includes(metric));
-  if (unmeasured !== undefined && surroundings.isSloGiven) {
+  if (unmeasured !== undefined && isGiven("slo")) {
     throw invalid("--slo", unmeasured.text, "needs echoes: give --ping-rate");
   }
   return {
@@ -134,8 +141,7 @@ export function capacityOptions(
     holdMs: timeOf("--hold", flags.hold),
     objectives: objectives.filter(({ metric }) => isPinging || !ECHO_METRICS.includes(metric)),
     isScramArmed: flags.scram,
-    atLeast:
-      flags.atLeast === undefined ? null : countOf("--at-least", flags.atLeast, CONNECTIONS_MAX),
+    atLeast,
   };
 }
 

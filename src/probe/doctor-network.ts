@@ -73,7 +73,7 @@ export function checkSources(scene: Scene, connections: number): Finding | null 
   const ports = portsOf(host);
   const pairs = addresses * ports;
   const about = { name, found: quantity(pairs, "pairs"), needed };
-  const which = `to one target, ${formatCount(ports)} of each of ${addressText(addresses)}`;
+  const which = `to one target, from ${formatCount(ports)} ports of ${addressText(addresses)}`;
   if (2 * connections <= pairs) return finding(about, "ok", `pairs ${which}`);
   if (connections <= pairs) {
     const text = `pairs ${which}: enough, but few are spare for what stays in TIME_WAIT`;
@@ -219,5 +219,5 @@ function morePairs(scene: Scene, pairs: number, addresses: number): readonly Men
 }
 
 function addressText(addresses: number): string {
-  return addresses === 1 ? "one address" : `${formatCount(addresses)} addresses`;
+  return addresses === 1 ? "one address" : `each of ${formatCount(addresses)} addresses`;
 }

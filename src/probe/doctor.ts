@@ -10,6 +10,7 @@ import {
   type Role,
   roleFor,
   sceneOf,
+  type Unit,
 } from "./doctor-check.ts";
 import {
   checkClientFiles,
@@ -174,11 +175,12 @@ function neededText({ needed }: Finding): string {
   return needed === null ? "" : `needed ${quantityText(needed)}`;
 }
 
+/** Units that the number or the line's name says already. */
+const UNITS_UNSAID: readonly Unit[] = ["bytes", "cores", "mode"];
+
 function quantityText(quantity: Quantity): string {
-  const { unit } = quantity;
-  return unit === "bytes" || unit === "mode"
-    ? numberText(quantity)
-    : `${numberText(quantity)} ${unit}`;
+  const text = numberText(quantity);
+  return UNITS_UNSAID.includes(quantity.unit) ? text : `${text} ${quantity.unit}`;
 }
 
 function numberText({ value, unit }: Quantity): string {

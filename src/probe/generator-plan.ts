@@ -6,8 +6,9 @@ import { planSources, type SourceRange, sourceTuples } from "./source-addresses.
 import type { SourceFacts } from "./source-facts.ts";
 import type { Target } from "./target.ts";
 
-/** Files of a generator process that are no connections. */
-const FILES_RESERVED = 40;
+/** Files of a generator process that are no connections; of a low limit a quarter. */
+const FILES_RESERVED = 100;
+const FILES_RESERVED_SHARE = 0.25;
 /** More processes than this would cost more memory than their connections. */
 const GENERATORS_MAX = 128;
 /** Connects per second that one generator process does without being late. */
@@ -30,7 +31,9 @@ export function planGenerators(
   host: Host,
   facts: SourceFacts,
 ): GeneratorPlan {
-  const files = Math.max(1, (host.fileLimit?.soft ?? 1_024) - FILES_RESERVED);
+  const limit = host.fileLimit?.soft ?? 1_024;
+  const reserved = Math.min(FILES_RESERVED, Math.ceil(limit * FILES_RESERVED_SHARE));
+  const files = Math.max(1, limit - reserved);
   const { localIps, localPorts: ports } = options;
   const plan = (generators: number, connectionsPerGenerator: number): GeneratorPlan["sources"] =>
     planSources({ targets, localIps, ports, generators, connectionsPerGenerator }, facts);

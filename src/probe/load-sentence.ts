@@ -71,7 +71,8 @@ function delivered(loads: readonly StageReport[]): string {
     slowest = Math.max(slowest, latencies.delivery?.p99 ?? 0);
   }
   if (expected === 0) return "";
-  return `; ${count(received)} of ${count(expected)} events delivered, p99 ${slowest.toFixed(1)} ms`;
+  const events = `${count(received)} of ${count(expected)} events`;
+  return `; ${events} delivered, p99 ${slowest.toFixed(1)} ms`;
 }
 
 function demands({ thresholds, baseline }: Facts): string {

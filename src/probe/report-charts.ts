@@ -228,7 +228,7 @@ function generatorChart(page: ChartPage): Markup {
   return timeFigure({
     ...timePart(page),
     title: "The generator's health",
-    note: "as a share of what it may be; above 100% a stage counts neither way",
+    note: "each second as a share of what a stage may have on the whole",
     lines: [
       { ...line(page, "latenessOfAllowed", "lateness p99", 2), unit: "share" },
       { ...line(page, "loopOfAllowed", "event loop (80% is 100%)", 1), unit: "share" },

@@ -275,7 +275,7 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
     cpuCores: number("Cores in use."),
     rssBytes: count("Resident memory, in bytes."),
     bytesPerConnection: orNull(
-      number("Growth of resident memory per connection; null below 1,000 connections."),
+      number("Growth of resident memory per connection; null below 5,000 connections."),
     ),
     fds: orNull(count("Files open; null: not known.")),
   }),

@@ -309,7 +309,7 @@ export interface GeneratorFigures {
   /** Cores in use, over all processes. */
   readonly cpuCores: number;
   readonly rssBytes: number;
-  /** Growth of resident memory per connection held; null below 1,000 connections. */
+  /** Growth of resident memory per connection held; null below 5,000 connections. */
   readonly bytesPerConnection: number | null;
   readonly fds: number | null;
 }

@@ -561,7 +561,7 @@ export class Run {
 }
 
 /** Below this many, the memory of the process itself would count as the connections'. */
-const CONNECTIONS_FOR_BYTES = 1_000;
+const CONNECTIONS_FOR_BYTES = 5_000;
 
 function least(a: number | null, b: number | null): number | null {
   return a === null ? b : b === null ? a : Math.min(a, b);

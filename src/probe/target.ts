@@ -25,7 +25,13 @@ export interface Target {
 
 /** Throws HOLDFAST_OPTIONS_INVALID, which names the entry. */
 export function parseTargets(texts: readonly string[]): readonly Endpoint[] {
-  return parseEndpoints(texts, SCHEMES);
+  try {
+    return parseEndpoints(texts, SCHEMES);
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+    const message = error.message.replace(/^endpoints(\[\d+\])?/, "target");
+    throw new HoldfastError(error.code, message, { cause: error });
+  }
 }
 
 /** Rejects with HOLDFAST_CONNECT_FAILED where a name is not known. */

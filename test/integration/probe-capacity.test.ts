@@ -189,7 +189,7 @@ describe.concurrent("the scram", () => {
     ];
   }
 
-  it("ends a level at once when the server's loop is a second late, backs off, tries again", async ({
+  it("ends a level at once when the server's loop is late, backs off, and tries again", async ({
     onTestFinished,
   }) => {
     const { report } = await capacity(onTestFinished, ...(await lateServer(onTestFinished, 2)));
