@@ -159,14 +159,14 @@ describe.concurrent("a server without a limit", () => {
   }, 60_000);
 
   it("that holds fewer than --at-least fails the command", async ({ onTestFinished }) => {
-    const target = await startEcho({}, onTestFinished);
+    const server = await ServerProcess.start(1_000, onTestFinished, ["--connection-max", "50"]);
     const { code, report } = await capacity(
       onTestFinished,
-      ...[`tcp://127.0.0.1:${target.port}`, ...RAW, "--start", "50", "--max", "50"],
+      ...[`tcp://127.0.0.1:${server.ports.get("tcp")}`, "--start", "25", "--max", "100"],
       ...["--at-least", "60", ...QUICK],
     );
     expect([code, report.outcome]).toEqual([99, "failed"]);
-    expect(report.sentence).toMatch(/50 connections.*fewer than the 60 asked for/);
+    expect(report.sentence).toMatch(/^50 connections.*fewer than the 60 asked for; limit: refused/);
   }, 60_000);
 });
 

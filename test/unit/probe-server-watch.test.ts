@@ -155,7 +155,10 @@ describe("bytes per connection", () => {
         const moved = bytesPerConnection(
           some.toReversed().map(({ held, rssBytes }) => ({ held, rssBytes: rssBytes + own })),
         );
-        if (line === null) return expect(moved).toBeNull();
+        if (line === null) {
+          expect(moved).toBeNull();
+          return;
+        }
         expect(moved!.slope).toBeCloseTo(line.slope, 3);
         expect(line.r2).toBeGreaterThanOrEqual(0);
         expect(line.r2).toBeLessThanOrEqual(1 + 1e-9);
