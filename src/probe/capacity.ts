@@ -3,6 +3,7 @@
 // way at once, so that the server is in trouble no longer than it takes to see it.
 
 import { CapacitySearch, type Level } from "./capacity-search.ts";
+import { capacitySentence } from "./capacity-sentence.ts";
 import { levelLimit, unacceptedLimit, unreachableLimit } from "./level-limit.ts";
 import { actualText } from "./limit-words.ts";
 import type { CapacityOptions } from "./probe-options.ts";
@@ -16,7 +17,6 @@ import {
   type StageVerdict,
   type ThresholdResult,
 } from "./report.ts";
-import { capacitySentence } from "./capacity-sentence.ts";
 import { assembleReport } from "./run-report.ts";
 import { LEAD_MS, Run, type RunContext, RunEnded, type Stage } from "./run.ts";
 import { Scram, type ScramReason } from "./scram.ts";
@@ -43,7 +43,6 @@ const SETTLE_MS = 500;
 interface LevelResult {
   readonly stage: StageReport;
   readonly limit: Limit | null;
-  readonly missed: readonly ThresholdResult[];
 }
 
 export async function runCapacity(options: CapacityOptions, context: RunContext): Promise<Report> {
@@ -327,7 +326,7 @@ class CapacityRun {
     const limit = hasFailed
       ? (unaccepted ?? alarmLimit(alarm, levelLimit(run, stage, report, missed)))
       : null;
-    return { stage: report, missed, limit };
+    return { stage: report, limit };
   }
 
   async #endAborted(stage: Stage): Promise<void> {
