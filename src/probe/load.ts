@@ -323,7 +323,10 @@ class LoadRun {
   }
 
   #limit(): Limit | null {
-    const bound = this.#stages.find(({ verdict }) => verdict === "generator-bound");
+    // A connect stage that was late does not matter where a load came after it.
+    const loads = this.#stages.filter(({ kind }) => kind === "load");
+    const deciding = loads.length > 0 ? loads : this.#stages;
+    const bound = deciding.find(({ verdict }) => verdict === "generator-bound");
     if (this.#options.connections > this.#run.connectionsMax) return this.#run.ownLimit();
     if (bound === undefined) return this.#wall;
     return {
