@@ -217,9 +217,7 @@ function segmentsOf(flags: LoadFlags): readonly RateSegment[] {
       throw invalid("--duration", flags.duration, "is said by --stages already");
     }
     const from = flags.rate === undefined ? 0 : named("--rate", flags.rate, parseRate);
-    const segments = named("--stages", flags.stages, (text) => parseStages(text, from));
-    if (segments.some(({ durationMs }) => durationMs > 0)) return segments;
-    throw invalid("--stages", flags.stages, "takes no time at all");
+    return named("--stages", flags.stages, (text) => parseStages(text, from));
   }
   const perSecond = named("--rate", flags.rate ?? RATE_DEFAULT, parseRate);
   const durationMs = timeOf("--duration", flags.duration ?? DURATION_DEFAULT);
