@@ -9,7 +9,7 @@ import { packageVersion } from "../observe/package-version.ts";
 import { checkReport, printReport } from "./config-command.ts";
 import { EXIT, type ExitCode } from "./exit-code.ts";
 import { addOptionFlags, givenFlags } from "./option-flags.ts";
-import type { Terminal } from "./terminal.ts";
+import { commanderOutput, type Terminal } from "./terminal.ts";
 
 const ABOUT_OPTIONS = `
 Each option can be given in a YAML file (${CONFIG_FILE_FLAG}), as an environment variable, and as a
@@ -52,12 +52,7 @@ function commandTree(terminal: Terminal, end: (code: ExitCode) => void): Command
     .version(packageVersion(), "--version", "print the version")
     .exitOverride()
     .configureHelp({ formatItem: formatHelpItem })
-    .configureOutput({
-      writeOut: (text) => terminal.write(text),
-      writeErr: (text) => terminal.writeError(text),
-      getOutHelpWidth: () => terminal.columns,
-      getErrHelpWidth: () => terminal.columns,
-    })
+    .configureOutput(commanderOutput(terminal))
     .addHelpText("after", ABOUT_EXIT_CODES);
   addOptionFlags(
     configFlag(program.command("serve"))

@@ -13,6 +13,7 @@ import {
 } from "./probe-flags.ts";
 import { runDoctor } from "./probe-doctor.ts";
 import { type ProbeTerminal, runProbe } from "./probe-run.ts";
+import { commanderOutput } from "./terminal.ts";
 
 const ABOUT_EXIT_CODES = `
 Exit codes:
@@ -93,12 +94,7 @@ function commandTree(
     .description("How many connections, how fast, and what was the limit.")
     .version(packageVersion(), "--version", "print the version")
     .exitOverride()
-    .configureOutput({
-      writeOut: (text) => terminal.write(text),
-      writeErr: (text) => terminal.writeError(text),
-      getOutHelpWidth: () => terminal.columns,
-      getErrHelpWidth: () => terminal.columns,
-    })
+    .configureOutput(commanderOutput(terminal))
     .addHelpText("after", ABOUT_EXIT_CODES);
   addDoctor(program, terminal, end);
   addCapacity(program, args, terminal, end);

@@ -7,6 +7,7 @@ import { EVENT_BYTES_MIN } from "../probe/dialogue.ts";
 import type { Faults, Protocol, Traffic } from "../probe/generator-messages.ts";
 import type { CapacityOptions, LoadOptions, ProbeOptions } from "../probe/probe-options.ts";
 import {
+  formatCount,
   parseBytes,
   parseCount,
   parseDurationMs,
@@ -265,7 +266,7 @@ function seedOf(text: string | undefined): number {
 function countOf(flag: string, text: string, max: number): number {
   const count = named(flag, text, parseCount);
   if (count >= 1 && count <= max) return count;
-  throw invalid(flag, text, `is not in 1 to ${max.toLocaleString("en-US")}`);
+  throw invalid(flag, text, `is not in 1 to ${formatCount(max)}`);
 }
 
 function timeOf(flag: string, text: string): number {

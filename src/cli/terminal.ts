@@ -9,3 +9,18 @@ export interface Terminal {
   write(text: string): void;
   writeError(text: string): void;
 }
+
+/** How commander writes to it. */
+export function commanderOutput(terminal: Terminal): {
+  writeOut: (text: string) => void;
+  writeErr: (text: string) => void;
+  getOutHelpWidth: () => number;
+  getErrHelpWidth: () => number;
+} {
+  return {
+    writeOut: (text) => terminal.write(text),
+    writeErr: (text) => terminal.writeError(text),
+    getOutHelpWidth: () => terminal.columns,
+    getErrHelpWidth: () => terminal.columns,
+  };
+}

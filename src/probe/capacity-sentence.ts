@@ -1,5 +1,6 @@
 // The verdict of `capacity` in one sentence.
 
+import { formatCount } from "./quantity.ts";
 import type { CapacityOptions } from "./probe-options.ts";
 import type { CapacityResult, Limit, Outcome, StageReport } from "./report.ts";
 
@@ -37,11 +38,11 @@ export function capacitySentence(facts: Facts): string {
 function verdict(facts: Facts): string {
   const { capacity, limit, options } = facts;
   const { connections, failedAt } = capacity;
-  const found = count(connections);
+  const found = formatCount(connections);
   if (connections === 0) return `Not even one connection met the objectives${why(limit)}.`;
   const demand =
     options.atLeast !== null && connections < options.atLeast
-      ? `, fewer than the ${count(options.atLeast)} asked for`
+      ? `, fewer than the ${formatCount(options.atLeast)} asked for`
       : "";
   if (capacity.maxReached || failedAt === null) {
     return `At least ${found} connections${confirmation(facts)}: no limit up to --max${demand}.`;
@@ -53,7 +54,7 @@ function confirmation({ capacity }: Facts): string {
   if (capacity.confirmed === null) return "";
   const { connections, holdMs } = capacity.confirmed;
   const seconds = Number((holdMs / 1_000).toFixed(1));
-  return ` (${count(connections)} held for ${seconds} s to confirm)`;
+  return ` (${formatCount(connections)} held for ${seconds} s to confirm)`;
 }
 
 function generatorBound(facts: Facts): string {
@@ -70,13 +71,9 @@ function generatorBound(facts: Facts): string {
 function heldAtLeast({ capacity }: Facts): string {
   return capacity.connections === 0
     ? "no level had held by then"
-    : `${count(capacity.connections)} connections had held`;
+    : `${formatCount(capacity.connections)} connections had held`;
 }
 
 function why(limit: Limit | null): string {
   return limit === null ? "" : `; limit: ${limit.text}`;
-}
-
-function count(number: number): string {
-  return number.toLocaleString("en-US");
 }

@@ -2,6 +2,7 @@
 // limit was. Levels are climbed on the connections of the level before; a level that fails gives
 // way at once, so that the server is in trouble no longer than it takes to see it.
 
+import { formatCount } from "./quantity.ts";
 import { CapacitySearch, type Level } from "./capacity-search.ts";
 import { capacitySentence } from "./capacity-sentence.ts";
 import { levelLimit, unacceptedLimit, unreachableLimit } from "./level-limit.ts";
@@ -18,7 +19,7 @@ import {
   type ThresholdResult,
 } from "./report.ts";
 import { assembleReport } from "./run-report.ts";
-import { LEAD_MS, Run, type RunContext, RunEnded, type Stage } from "./run.ts";
+import { LEAD_MS, Run, type RunContext, RunEnded, type Stage, TIMEOUT_SLACK_MS } from "./run.ts";
 import { Scram, type ScramReason } from "./scram.ts";
 import { generatorReasons, stageReport, stageSample } from "./stage-report.ts";
 import { judge } from "./threshold.ts";
@@ -34,8 +35,6 @@ const TRIES_MAX = 3;
 const COOL_DOWN_MS = 1_000;
 /** Calm is waited for this long after trouble; then the search ends with what it knows. */
 const RECOVERY_MS_MAX = 30_000;
-/** Timeouts are noticed, and reported, so much later at most. */
-const TIMEOUT_SLACK_MS = 500;
 /** Once attempts are over, connections that are closed at once have this long to show. */
 const SETTLE_MS = 500;
 
@@ -45,20 +44,10 @@ interface LevelResult {
   readonly limit: Limit | null;
 }
 
-export async function runCapacity(options: CapacityOptions, context: RunContext): Promise<Report> {
-  const extra = {
-    faults: { slowReader: 0, halfOpen: 0, churnPerSecond: 0 },
-    topics: 0,
-    title: `capacity ${options.targets.map(({ text }) => text).join(" ")}`,
-    connectionsMax: options.max,
-  };
-  const run = await Run.start(options, extra, context);
-  const capacity = new CapacityRun(run, options);
-  try {
-    return await capacity.run();
-  } finally {
-    await run.stop();
-  }
+export function runCapacity(options: CapacityOptions, context: RunContext): Promise<Report> {
+  const faults = { slowReader: 0, halfOpen: 0, churnPerSecond: 0 };
+  const job = { command: "capacity", faults, topics: 0, connectionsMax: options.max } as const;
+  return Run.conduct(options, job, context, (run) => new CapacityRun(run, options).run());
 }
 
 class CapacityRun {
@@ -205,7 +194,7 @@ class CapacityRun {
     const { connections } = level;
     await run.grow(connections);
     await run.shrinkTo(connections, this.#options.connectPerSecond);
-    const name = connections.toLocaleString("en-US");
+    const name = formatCount(connections);
     const stage = await run.beginStage(level.kind, name, connections);
     let alarm: ScramReason | null = null;
     try {

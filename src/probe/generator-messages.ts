@@ -79,7 +79,7 @@ export type ToGenerator =
   | { readonly type: "stop" };
 
 export type FromGenerator =
-  | { readonly type: "ready"; readonly pid: number; readonly fileLimit: number | null }
+  | { readonly type: "ready" }
   | { readonly type: "report"; readonly report: GeneratorReport }
   | { readonly type: "failed"; readonly message: string };
 
@@ -147,7 +147,5 @@ export interface GeneratorState extends GeneratorHealth, Readonly<FaultCounts> {
   readonly published: readonly number[];
   /** Arrivals that are still to come, or due and not started. */
   readonly toCome: Readonly<Record<ScheduledKind, number>>;
-  /** Connections that are to be closed by `shrink` and are not yet. */
-  readonly toClose: number;
   readonly sourcesFree: number | null;
 }

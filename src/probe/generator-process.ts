@@ -2,7 +2,6 @@
 // It ends with the controller, however that ends.
 
 import { statSync } from "node:fs";
-import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { machineClock } from "../base/clock.ts";
 import { Generator } from "./generator.ts";
@@ -40,18 +39,9 @@ function health(): GeneratorHealth {
   };
 }
 
-function fileLimit(): number | null {
-  try {
-    const limits = readFileSync("/proc/self/limits", "utf8");
-    return Number(/^Max open files\s+(\d+)\s/m.exec(limits)?.[1] ?? Number.NaN) || null;
-  } catch {
-    return null;
-  }
-}
-
 function setUp(setup: GeneratorSetup): void {
   generator = new Generator(setup, clock, health, (report) => tell({ type: "report", report }));
-  tell({ type: "ready", pid: process.pid, fileLimit: fileLimit() });
+  tell({ type: "ready" });
 }
 
 function onMessage(message: ToGenerator): void {

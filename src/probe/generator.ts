@@ -587,7 +587,6 @@ export class Generator implements ConnectionOwner, DialogueEvents {
         waiting: this.#waiting,
         published: [...this.#topics.published],
         toCome: this.#arrivals.allToCome,
-        toClose: this.#shrinkTo === Infinity ? 0 : this.#count - this.#shrinkTo,
         sourcesFree: this.#sources?.free(0) ?? null,
         ...this.#health(),
       },

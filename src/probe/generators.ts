@@ -44,8 +44,6 @@ export class Generators {
   readonly #setup: (index: number) => GeneratorSetup;
   readonly #processes: Generator[] = [];
   #isStopping: boolean = false;
-  /** Files that one process may have open. */
-  fileLimit: number | null = null;
 
   constructor(clock: Clock, setup: (index: number) => GeneratorSetup, events: GeneratorsEvents) {
     this.#clock = clock;
@@ -55,10 +53,6 @@ export class Generators {
 
   get count(): number {
     return this.#processes.length;
-  }
-
-  get pids(): readonly number[] {
-    return this.#processes.map(({ child }) => child.pid!);
   }
 
   /** By process; null before its first report. */
@@ -151,7 +145,6 @@ export class Generators {
           lose(message.message);
         } else if (message.type === "ready") {
           deadline.cancel();
-          this.fileLimit = message.fileLimit;
           resolve();
         } else {
           this.#onReport(generator, message.report);

@@ -1,5 +1,6 @@
 // The evidence of a level that failed, gathered from all who saw something of it.
 
+import { formatCount } from "./quantity.ts";
 import { failureFacts } from "./failure.ts";
 import type { Protocol } from "./generator-messages.ts";
 import { readHost, readListenDrops } from "./host.ts";
@@ -78,8 +79,8 @@ export function unacceptedLimit(run: Run, stage: Stage): Limit | null {
     party: "server",
     confidence: "certain",
     text:
-      `the server has accepted ${Math.max(0, taken).toLocaleString("en-US")} of ` +
-      `${held.toLocaleString("en-US")} connections; the others wait in the kernel's queue`,
+      `the server has accepted ${formatCount(Math.max(0, taken))} of ` +
+      `${formatCount(held)} connections; the others wait in the kernel's queue`,
     evidence: [],
     advice: "see whether the server is stopped or blocked, and whether all its workers are watched",
   };

@@ -1,5 +1,6 @@
 // The verdict of `load` in one sentence.
 
+import { formatCount } from "./quantity.ts";
 import type { LoadOptions } from "./probe-options.ts";
 import type { BaselineResult, Limit, Outcome, StageReport, ThresholdResult } from "./report.ts";
 
@@ -42,8 +43,8 @@ function achieved({ stages, options, ended }: Facts): string {
   const loads = stages.filter(({ kind }) => kind === "load");
   const kind = options.traffic;
   const last = stages.at(-1);
-  const held = count(last?.connections.held ?? 0);
-  const over = `${held} of ${count(options.connections)} connections`;
+  const held = formatCount(last?.connections.held ?? 0);
+  const over = `${held} of ${formatCount(options.connections)} connections`;
   if (kind === "none" || loads.length === 0) return `${over} held`;
   let succeeded = 0;
   let scheduled = 0;
@@ -54,7 +55,8 @@ function achieved({ stages, options, ended }: Facts): string {
     slowest = Math.max(slowest, latencies.response?.p99 ?? 0);
   }
   const noun = kind === "echo" ? "echoes" : "publishes";
-  const answered = `${count(succeeded)} of ${count(scheduled)} ${noun} answered over ${over}`;
+  const answered =
+    `${formatCount(succeeded)} of ${formatCount(scheduled)} ${noun} ` + `answered over ${over}`;
   const when = ended === "" ? "" : ` until ${ended} ended it`;
   const timed = slowest === 0 ? answered : `${answered}, response p99 ${slowest.toFixed(1)} ms`;
   return `${timed}${delivered(loads)}${when}`;
@@ -71,7 +73,7 @@ function delivered(loads: readonly StageReport[]): string {
     slowest = Math.max(slowest, latencies.delivery?.p99 ?? 0);
   }
   if (expected === 0) return "";
-  const events = `${count(received)} of ${count(expected)} events`;
+  const events = `${formatCount(received)} of ${formatCount(expected)} events`;
   return `; ${events} delivered, p99 ${slowest.toFixed(1)} ms`;
 }
 
@@ -109,8 +111,4 @@ function regressions({ baseline }: Facts): string {
     .filter(({ isRegression }) => isRegression)
     .map(({ metric, before, now }) => `${metric} ${before.toFixed(2)} -> ${now.toFixed(2)}`)
     .join(", ");
-}
-
-function count(number: number): string {
-  return number.toLocaleString("en-US");
 }

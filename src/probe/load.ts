@@ -17,11 +17,11 @@ import {
   type StageVerdict,
   type ThresholdResult,
 } from "./report.ts";
-import { LEAD_MS, Run, type RunContext, RunEnded, type Stage } from "./run.ts";
+import { LEAD_MS, Run, type RunContext, RunEnded, type Stage, TIMEOUT_SLACK_MS } from "./run.ts";
 import { assembleReport } from "./run-report.ts";
 import type { Second } from "./run-tally.ts";
 import type { RateSegment } from "./schedule.ts";
-import { formatDuration, formatRate } from "./quantity.ts";
+import { formatCount, formatDuration, formatRate } from "./quantity.ts";
 import { generatorReasons, stageReport } from "./stage-report.ts";
 import { judge, type Sample, type Threshold } from "./threshold.ts";
 
@@ -31,8 +31,6 @@ const OPERATIONS_PER_GENERATOR = 60_000;
 const MISSING_SHARE_MAX = 0.01;
 /** Events that are still under way when publishing ends have come after this. */
 const DELIVERY_MS = 1_000;
-/** Timeouts are noticed, and reported, so much later at most. */
-const TIMEOUT_SLACK_MS = 500;
 
 export async function runLoad(options: LoadOptions, context: RunContext): Promise<Report> {
   const before = options.baselineFile === null ? null : readBaseline(options.baselineFile);
@@ -41,15 +39,11 @@ export async function runLoad(options: LoadOptions, context: RunContext): Promis
   const wanted = Math.max(options.generators, Math.ceil(peak / OPERATIONS_PER_GENERATOR));
   // One without a connection would have nothing to send over.
   const generators = Math.min(wanted, options.connections);
-  const title = `load ${options.targets.map(({ text }) => text).join(" ")}`;
   const { faults, topics, connections } = options;
-  const extra = { faults, topics, title, connectionsMax: connections };
-  const run = await Run.start({ ...options, generators }, extra, context);
-  try {
-    return await new LoadRun(run, options, before).run();
-  } finally {
-    await run.stop();
-  }
+  const job = { command: "load", faults, topics, connectionsMax: connections } as const;
+  return Run.conduct({ ...options, generators }, job, context, (run) =>
+    new LoadRun(run, options, before).run(),
+  );
 }
 
 class LoadRun {
@@ -90,7 +84,7 @@ class LoadRun {
     const run = this.#run;
     if (connections > run.connectionsMax) return "generator-bound";
     await run.grow(connections);
-    const name = `connect ${connections.toLocaleString("en-US")}`;
+    const name = `connect ${formatCount(connections)}`;
     const stage = await run.beginStage("connect", name, connections);
     const startMs = run.context.clock.now() + LEAD_MS;
     stage.connectPerSecond = connectPerSecond;
@@ -213,8 +207,7 @@ class LoadRun {
     const bound = verdict === "aborted" ? [] : generatorReasons(stage.tally, thresholds);
     const final = bound.length > 0 ? "generator-bound" : verdict;
     const missing = stage.intended - this.#run.accountedFor;
-    const reasons =
-      final === "wall" ? [`${missing.toLocaleString("en-US")} connections are missing`] : bound;
+    const reasons = final === "wall" ? [`${formatCount(missing)} connections are missing`] : bound;
     const report = stageReport(this.#run, stage, final, reasons, thresholds);
     if (final === "wall") this.#wall ??= levelLimit(this.#run, stage, report, []);
     this.#stages.push(report);
@@ -281,33 +274,33 @@ class LoadRun {
     return loads.some(hasAnswers) ? "passed" : "failed";
   }
 
-  #report(judged: Outcome, why: string = ""): Report {
+  #report(outcome: Outcome, why: string = ""): Report {
     const thresholds = this.#toMs === 0 ? [] : this.#thresholds();
-    const draft = (outcome: Outcome, baseline: BaselineResult | null): Report =>
-      assembleReport(this.#run, {
-        command: "load",
-        outcome,
-        exitCode: exitCodeOf(outcome),
-        sentence: loadSentence({
-          outcome,
-          stages: this.#stages,
-          thresholds,
-          baseline,
-          why,
-          ended: this.#ended,
-          limit: this.#limit(),
-          options: this.#options,
-        }),
-        limit: this.#limit(),
-        capacity: null,
-        load: { faults: this.#faults(), thresholds, baseline },
-        stages: this.#stages,
-      });
-    const report = draft(judged, null);
-    if (this.#before === null || judged !== "passed") return report;
+    const report = assembleReport(this.#run, {
+      command: "load",
+      ...this.#verdict(outcome, thresholds, null, why),
+      limit: this.#limit(),
+      capacity: null,
+      load: { faults: this.#faults(), thresholds, baseline: null },
+      stages: this.#stages,
+    });
+    if (this.#before === null || outcome !== "passed") return report;
     const baseline = compareBaseline(this.#before, report, this.#options.baselineFile!);
     const isWorse = baseline.rows.some(({ isRegression }) => isRegression);
-    return draft(isWorse ? "regression" : judged, baseline);
+    const compared = this.#verdict(isWorse ? "regression" : outcome, thresholds, baseline, why);
+    return { ...report, ...compared, load: { ...report.load!, baseline } };
+  }
+
+  #verdict(
+    outcome: Outcome,
+    thresholds: readonly ThresholdResult[],
+    baseline: BaselineResult | null,
+    why: string,
+  ): Pick<Report, "outcome" | "exitCode" | "sentence"> {
+    const about = { stages: this.#stages, ended: this.#ended, limit: this.#limit() };
+    const options = this.#options;
+    const sentence = loadSentence({ ...about, outcome, thresholds, baseline, why, options });
+    return { outcome, exitCode: exitCodeOf(outcome), sentence };
   }
 
   #faults(): FaultFigures | null {

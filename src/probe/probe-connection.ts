@@ -208,7 +208,7 @@ export class ProbeConnection implements FrameHandler {
       : this.owner.onStream(this, bytes, at, length);
     if (this.#socket === null) return;
     if (at < 0 || length - at > MESSAGE_BYTES_MAX + 16) {
-      this.fail(this.state === STATE.HELD ? "closed.malformed" : "hello.malformed");
+      this.#malformed();
     } else if (at < length) {
       this.#rest = Buffer.from(bytes.subarray(at, length));
     }

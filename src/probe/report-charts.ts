@@ -1,5 +1,6 @@
 // Which charts a report has, and which of its figures are in them.
 
+import { formatCount } from "./quantity.ts";
 import { barFigure } from "./chart-bars.ts";
 import { deathsFigure } from "./chart-deaths.ts";
 import { distributionFigure } from "./chart-distribution.ts";
@@ -99,7 +100,7 @@ function capacityCharts(page: ChartPage): Markup {
     limit:
       connections === 0
         ? null
-        : { value: connections, label: `capacity ${connections.toLocaleString("en-US")}` },
+        : { value: connections, label: `capacity ${formatCount(connections)}` },
   });
   return html`${levels}${distribution(page)}${connectionsChart(page)}`;
 }
@@ -186,7 +187,7 @@ function connectionsChart(page: ChartPage): Markup {
     left: "connections, files",
     right: "resident",
     limit: isNear
-      ? { value: fileLimit, label: `server's file limit ${fileLimit.toLocaleString("en-US")}` }
+      ? { value: fileLimit, label: `server's file limit ${formatCount(fileLimit)}` }
       : null,
   });
 }

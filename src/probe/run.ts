@@ -1,6 +1,7 @@
 // One run of the probe: its generator processes, the watch on the server, and all that they
 // report, by stage and by second. `capacity` and `load` decide what happens in it.
 
+import { formatCount } from "./quantity.ts";
 import { randomInt } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
@@ -48,6 +49,18 @@ export const LEAD_MS = 50;
 const SILENT_MS = 2_000;
 const SILENT_MS_MAX = 60_000;
 const ABORT_MS_MAX = 2_000;
+
+/** Timeouts are noticed, and reported, so much later at most. */
+export const TIMEOUT_SLACK_MS = 500;
+
+/** What a run is to do. */
+export interface RunJob {
+  readonly command: "capacity" | "load";
+  readonly faults: Faults;
+  readonly topics: number;
+  /** Connections at most. */
+  readonly connectionsMax: number;
+}
 
 /** Why a run ends before its time. */
 export class RunEnded extends Error {
@@ -109,34 +122,31 @@ export class Run {
   #carriers: readonly number[] = [];
   #progressMs: number = 0;
   #silentNoted: boolean = false;
-  readonly #faults: Faults;
-  readonly #topics: number;
   readonly #plan: GeneratorPlan;
   readonly #sourceBase: number;
-  readonly #title: string;
+  readonly #job: RunJob;
   /** Resident bytes of the generators before they held anything, by process. */
   readonly #rssBefore: Map<number, number> = new Map();
 
-  constructor(
+  private constructor(
     options: ProbeOptions,
-    extra: { faults: Faults; topics: number; title: string; connectionsMax: number },
+    job: RunJob,
     context: RunContext,
     targets: readonly Target[],
+    host: Host,
     facts: SourceFacts,
   ) {
     this.options = options;
     this.context = context;
     this.targets = targets;
-    this.#faults = extra.faults;
-    this.#topics = extra.topics;
-    this.#title = extra.title;
-    this.host = readHost();
+    this.#job = job;
+    this.host = host;
     this.isLocal = targets.some((target) => target.address === "" || isLoopback(target));
     this.startMs = context.clock.now();
     this.startedAt = new Date(context.clock.wall()).toISOString();
     this.seconds = new SecondTally(this.startMs);
     this.#sourceBase = facts.base;
-    this.#plan = planGenerators(options, extra.connectionsMax, targets, this.host, facts);
+    this.#plan = planGenerators(options, job.connectionsMax, targets, host, facts);
     this.generators = new Generators(context.clock, (index) => this.#setup(index), {
       onReport: (report) => this.#onReport(report),
       onLost: (index, why) => {
@@ -147,30 +157,38 @@ export class Run {
     this.watch = serverSources.length === 0 ? null : new ServerWatch(serverSources, context.clock);
   }
 
-  /** Resolves names, forks the first generators, and takes the server's baseline. */
-  static async start(
+  /**
+   * Resolves names, takes the server's baseline, forks the first generators, and lets `use` do what
+   * it is for; whatever comes of it, nothing is left running.
+   */
+  static async conduct<Result>(
     options: ProbeOptions,
-    extra: { faults: Faults; topics: number; title: string; connectionsMax: number },
+    job: RunJob,
     context: RunContext,
-  ): Promise<Run> {
+    use: (run: Run) => Promise<Result>,
+  ): Promise<Result> {
     await checkLocalIps(options.localIps);
     const targets = await resolveTargets(options.targets);
+    const host = readHost();
     // Two probes at once should seldom meet: that is no part of the schedule, and is not seeded.
     const base = randomInt(0, 1 << 16);
-    const facts = await readSourceFacts(targets, readHost(), base);
-    const run = new Run(options, extra, context, targets, facts);
+    const facts = await readSourceFacts(targets, host, base);
+    const run = new Run(options, job, context, targets, host, facts);
     try {
-      await run.watch?.start().catch((error: unknown) => {
-        // Nothing has been connected to yet: it is the option that is wrong.
-        const { message } = error as Error;
-        throw new HoldfastError("HOLDFAST_OPTIONS_INVALID", message, { cause: error });
-      });
-      await run.grow(run.#plan.generatorsMax <= GENERATORS_AT_ONCE ? run.connectionsMax : 1);
-    } catch (error) {
-      await run.stop();
-      throw error;
+      await run.#start();
+      return await use(run);
+    } finally {
+      await run.#stop();
     }
-    return run;
+  }
+
+  async #start(): Promise<void> {
+    await this.watch?.start().catch((error: unknown) => {
+      // Nothing has been connected to yet: it is the option that is wrong.
+      const { message } = error as Error;
+      throw new HoldfastError("HOLDFAST_OPTIONS_INVALID", message, { cause: error });
+    });
+    await this.grow(this.#plan.generatorsMax <= GENERATORS_AT_ONCE ? this.connectionsMax : 1);
   }
 
   // Generators.
@@ -182,7 +200,7 @@ export class Run {
 
   /** What the probe's own means come to, as a limit. */
   ownLimit(): Limit {
-    const most = `${this.connectionsMax.toLocaleString("en-US")} connections`;
+    const most = `${formatCount(this.connectionsMax)} connections`;
     const { generatorsMax, sources, bound } = this.#plan;
     const own = { kind: bound, party: "prober", confidence: "certain" } as const;
     if (bound === "generator-files") {
@@ -197,7 +215,7 @@ export class Run {
     return {
       ...own,
       text: `the probe's own addresses and ports: ${most}`,
-      evidence: [`${pairs.toLocaleString("en-US")} pairs of local address and port`],
+      evidence: [`${formatCount(pairs)} pairs of local address and port`],
       advice: "give more local addresses with --local-ips, or more ports with --local-ports",
     };
   }
@@ -413,7 +431,7 @@ export class Run {
   }
 
   /** Ends the generators and the watch. */
-  async stop(): Promise<void> {
+  async #stop(): Promise<void> {
     this.watch?.stop();
     await this.generators.stop();
   }
@@ -505,7 +523,7 @@ export class Run {
     };
     this.context.view.progress({
       atMs: now - this.startMs,
-      title: this.#title,
+      title: `${this.#job.command} ${this.targets.map(({ text }) => text).join(" ")}`,
       stageName: stage.name,
       phase: stage.phase,
       phaseMs: now - stage.phaseStartMs,
@@ -554,8 +572,8 @@ export class Run {
       operationTimeoutMs: options.operationTimeoutMs,
       token: options.token,
       isInsecure: options.isInsecure,
-      topics: this.#topics,
-      faults: this.#faults,
+      topics: this.#job.topics,
+      faults: this.#job.faults,
     };
   }
 }

@@ -24,7 +24,6 @@ export function generatorReport(changes: Partial<GeneratorReport> = {}): Generat
       waiting: 0,
       published: [],
       toCome: { connect: 0, echo: 0, publish: 0, churn: 0 },
-      toClose: 0,
       loopUtilisation: 0.1,
       cpuMs: 10,
       rssBytes: 1_000,
