@@ -1,11 +1,13 @@
 // What a message leaves for the garbage collector on its way from a received chunk to its handler
 // and, where it has one, to its answer: bytes of V8's heap, and how many Buffers or views are made,
 // which must be none. Chunks are handed to the listener as a transport does; writes go nowhere.
+// Then the same of the native transport alone, with real traffic.
 //   npm run bench:alloc
 import { dirname, join, resolve } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { getHeapStatistics } from "node:v8";
+import { measureTransport } from "./alloc-transport.mjs";
 import { progress, readFlags } from "./command-line.mjs";
 
 const flags = readFlags({
@@ -175,9 +177,12 @@ for (const { name, calls, run, isLong = false } of kinds) {
   row.passed = isLong ? null : row.views === 0;
   rows.push(row);
 }
-const passed = rows.every((row) => row.passed !== false);
+await server.stop();
+const transport = await measureTransport(resolve(flags.dist), () => collections);
+const passed = [...rows, ...transport].every((row) => row.passed !== false);
 if (flags.json) {
-  console.log(JSON.stringify({ node: process.version, messages: flags.messages, passed, rows }));
+  const { messages } = flags;
+  console.log(JSON.stringify({ node: process.version, messages, passed, rows, transport }));
 } else {
   console.log(`message                   heap B each  views each  held after ${flags.messages}, B`);
   for (const { name, allocatedBytes, views: made, retainedBytes, passed: ok } of rows) {
@@ -188,6 +193,16 @@ if (flags.json) {
       String(retainedBytes).padStart(21),
     ];
     console.log(`${words.join(" ")}  ${ok === null ? "" : ok ? "pass" : "FAIL"}`.trimEnd());
+  }
+  console.log("\ntransport alone               messages  heap B each  heap B per batch");
+  for (const { name, messages, bytesPerMessage, bytesPerBatch, passed: ok } of transport) {
+    const words = [
+      name.padEnd(30),
+      messages.toFixed(0).padStart(8),
+      bytesPerMessage.toFixed(3).padStart(12),
+      bytesPerBatch.toFixed(1).padStart(17),
+    ];
+    console.log(`${words.join("")}  < 1 B each ${ok ? "pass" : "FAIL"}`);
   }
 }
 process.exit(passed ? 0 : 1);

@@ -28,7 +28,7 @@ function refuse(text) {
 /**
  * @typedef {{default: string, list?: boolean, range?: [number, number], words?: string[]}} Flag
  * @param {Record<string, Flag>} flags by name
- * @returns the values by name: numbers, lists of numbers, words; and `json`, whether it was given
+ * @returns the values by name: numbers, words, lists of them; and `json`, whether it was given
  */
 export function readFlags(flags) {
   if (process.argv.includes("--help")) help(flags);
@@ -49,8 +49,12 @@ export function readFlags(flags) {
 
 function readFlag(name, { list = false, range, words }, text) {
   if (words !== undefined) {
-    if (!words.includes(text)) refuse(`--${name} is one of ${words.join(", ")}, not ${text}`);
-    return text;
+    const given = list ? text.split(",") : [text];
+    for (const word of given) {
+      if (words.includes(word)) continue;
+      refuse(`--${name} is ${list ? "some" : "one"} of ${words.join(", ")}, not ${word}`);
+    }
+    return list ? given : text;
   }
   if (range === undefined) return text;
   const numbers = (list ? text.split(",") : [text]).map(Number);

@@ -1,18 +1,18 @@
 // The server that is measured: both transports, method `echo`, no log, no admin.
-//   holdfast-server.mjs DIST [CONNECTION_MAX]
+//   holdfast-server.mjs DIST [CONNECTION_MAX [tcp-epoll|tcp-net]]
 // Prints its ports as one line of JSON; a line on standard input has it print what it holds.
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+import { collectGarbage, fileCount } from "./facts.mjs";
 
-const [dist, connectionMax = "null"] = process.argv.slice(2);
+const [dist, connectionMax = "null", transport = "auto"] = process.argv.slice(2);
 const load = (module) => import(pathToFileURL(join(dist, module)).href);
 const { Server } = await load("server/server.js");
 const { STATE_NAMES } = await load("connection/state.js");
 
 const server = new Server({
-  tcp: { host: "127.0.0.1", port: 0 },
+  tcp: { host: "127.0.0.1", port: 0, transport },
   websocket: { host: "127.0.0.1", port: 0 },
   admin: { enabled: false },
   connection: { max: JSON.parse(connectionMax) },
@@ -20,15 +20,6 @@ const server = new Server({
 });
 server.method("echo", (call) => call.payload);
 await server.start();
-
-function fileCount() {
-  try {
-    // The folder itself is open while it is read.
-    return readdirSync("/proc/self/fd").length - 1;
-  } catch {
-    return 0;
-  }
-}
 
 function facts() {
   const states = Object.fromEntries(STATE_NAMES.map((name) => [name, 0]));
@@ -53,14 +44,6 @@ function facts() {
       Object.entries(server.closedByCause).filter(([, count]) => count > 0),
     ),
   };
-}
-
-async function collectGarbage() {
-  for (let round = 0; round < 4; round++) {
-    globalThis.gc?.();
-    // Sockets that were closed are let go in later turns, and only then are garbage.
-    await new Promise((done) => setTimeout(done, 50));
-  }
 }
 
 const lines = createInterface({ input: process.stdin });

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { createInterface } from "node:readline";
+import { compiled } from "./c-program.mjs";
 
 /** Servers run on one core and whoever loads them on another. */
 export const SERVER_CORE = 0;
@@ -101,11 +102,13 @@ export class Answering {
 }
 
 /**
- * Starts a server script on the servers' core.
+ * Starts a server on the servers' core: a script of Node, or a program in C.
  * @returns the process, and its ports by transport
  */
-export async function startServer(script, args = [], nodeFlags = []) {
-  const argv = [...nodeFlags, script, ...args];
-  const server = new Answering(SERVER_CORE, process.execPath, argv, script);
+export async function startServer(source, args = [], nodeFlags = []) {
+  const program = source.endsWith(".c") ? compiled(source) : process.execPath;
+  if (program === null) throw new Error(`${source} needs a C compiler`);
+  const argv = source.endsWith(".c") ? args : [...nodeFlags, source, ...args];
+  const server = new Answering(SERVER_CORE, program, argv, source);
   return { server, ports: await server.next(START_MS_MAX) };
 }

@@ -1,38 +1,20 @@
 // Which load client is used: load.c, compiled when it is first needed, or load.mjs where there is
 // no C compiler.
-import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { compiled } from "../c-program.mjs";
 import { progress } from "../command-line.mjs";
 import { Answering, LOAD_CORE } from "../processes.mjs";
 
 const folder = dirname(fileURLToPath(import.meta.url));
-const cache = join(dirname(dirname(folder)), ".cache", "bench");
-
-function compiled() {
-  const source = join(folder, "load.c");
-  const hash = createHash("sha256").update(readFileSync(source)).digest("hex").slice(0, 12);
-  const program = join(cache, `load-${hash}`);
-  if (existsSync(program)) return program;
-  mkdirSync(cache, { recursive: true });
-  const partial = `${program}.${process.pid}`;
-  const run = spawnSync("cc", ["-O2", "-o", partial, source], { encoding: "utf8" });
-  if (run.status !== 0) {
-    const why = run.error?.code === "ENOENT" ? "there is no C compiler (cc)" : run.stderr;
-    progress(`bench: ${why}: using the load client in Node, which is slower than the servers`);
-    return null;
-  }
-  renameSync(partial, program);
-  return program;
-}
 
 let command = null;
 
 function loadCommand() {
   if (command !== null) return command;
-  const program = process.env.HOLDFAST_BENCH_LOAD === "node" ? null : compiled();
+  const isNode = process.env.HOLDFAST_BENCH_LOAD === "node";
+  const program = isNode ? null : compiled(join(folder, "load.c"));
+  if (program === null) progress("the load client in Node is used, slower than the servers");
   command = program === null ? [process.execPath, join(folder, "load.mjs")] : [program];
   return command;
 }
@@ -68,4 +50,15 @@ export async function runEcho(flags) {
  */
 export function startHolder(flags) {
   return startLoad({ ...flags, mode: "hold" });
+}
+
+/**
+ * A client whose connections come and go (lives.c; it needs a C compiler). It answers `hold N` with
+ * {held, seconds, cpuMicros, answers, errors} and `cycle N HELD` with the same but for {cycles}.
+ */
+export function startLives(flags) {
+  const program = compiled(join(folder, "lives.c"));
+  if (program === null) throw new Error("connections that come and go need a C compiler");
+  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  return new Answering(LOAD_CORE, program, args, "the load client");
 }

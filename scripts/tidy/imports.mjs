@@ -36,8 +36,8 @@ const vendors = {
   "hdr-histogram-js": /^src\/probe\/histogram\.ts$/,
 };
 
-// A package whose name is only known at run time is loaded here and nowhere else.
-const runtimeLoader = /^src\/transport\/uws\.ts$/;
+// A package whose name is only known at run time, and our own addon, are loaded here alone.
+const runtimeLoader = /^src\/transport\/(?:native|uws)\.ts$/;
 
 const browserEntry = "src/client/browser.ts";
 const browserVendors = new Set(["protobufjs"]);

@@ -1,6 +1,11 @@
 // Every row of the option table as a flag of a command, and the flags that were given.
 import { type Command, Option } from "commander";
-import { CONFIG_FILE_FLAG, environmentName, flagName } from "../config/option-names.ts";
+import {
+  CONFIG_FILE_FLAG,
+  environmentName,
+  FLAG_ALIASES,
+  flagName,
+} from "../config/option-names.ts";
 import { allowed, type OptionRow } from "../config/option-row.ts";
 import { OPTION_AREAS, OPTION_PATHS, OPTION_TABLE } from "../config/option-table.ts";
 import type { OptionArea, OptionPath } from "../config/options.ts";
@@ -12,6 +17,11 @@ export function addOptionFlags(command: Command, shown: "shown" | "hidden"): voi
     const option = optionOf(path, OPTION_TABLE[path])
       .helpGroup(`${area}: ${OPTION_AREAS[area]}`)
       .hideHelp(shown === "hidden");
+    command.addOption(option);
+  }
+  for (const [flag, path] of Object.entries(FLAG_ALIASES)) {
+    // The option's own entry names it: help says everything once.
+    const option = new Option(`${flag} ${placeholder(OPTION_TABLE[path])}`).hideHelp();
     command.addOption(option);
   }
   // Unknown flags are reported together with all other faults, by the code that checks options.

@@ -1,12 +1,21 @@
 // How a key of the option table is spelled as an environment variable and as a flag.
+import type { OptionPath } from "./options.ts";
 
 export const ENVIRONMENT_PREFIX = "HOLDFAST_";
 
 /** The environment variable that names the configuration file. It is no option itself. */
 export const CONFIG_FILE_VARIABLE = "HOLDFAST_CONFIG";
 
+/** Read when the native addon is built and when it is loaded. They are no options. */
+export const NATIVE_VARIABLES: readonly string[] = ["HOLDFAST_NATIVE", "HOLDFAST_NATIVE_ADDON"];
+
 /** The flag that names the configuration file. */
 export const CONFIG_FILE_FLAG = "--config";
+
+/** Flags that are shorter than the option's own name. */
+export const FLAG_ALIASES: { readonly [flag: string]: OptionPath } = {
+  "--transport": "tcp.transport",
+};
 
 /** The words of a key in lower case: `connection.idleTimeoutMs` has four. */
 export function keyWords(key: string): string[] {

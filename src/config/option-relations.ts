@@ -85,6 +85,24 @@ export const OPTION_RELATIONS: readonly OptionRelation[] = [
           `(${call.timeoutMsMax})`,
   },
   {
+    keys: ["tcp.fd", "tcp.path"],
+    doc: "tcp.fd and tcp.path are not both given: each names the socket to listen on.",
+    fault: ({ tcp }) =>
+      tcp.fd === null || tcp.path === null
+        ? null
+        : `tcp.fd (${tcp.fd}) and tcp.path (${tcp.path}) must not both be given: each names the ` +
+          "socket to listen on",
+  },
+  {
+    keys: ["tcp.userTimeoutMs", "tcp.transport"],
+    doc: "tcp.userTimeoutMs is 0 where tcp.transport is tcp-net, which cannot set it.",
+    fault: ({ tcp }) =>
+      tcp.userTimeoutMs === 0 || tcp.transport !== "tcp-net"
+        ? null
+        : `tcp.userTimeoutMs (${tcp.userTimeoutMs}) must be 0 where tcp.transport is tcp-net, ` +
+          "which cannot set it",
+  },
+  {
     keys: ["websocket.origins"],
     doc:
       "Each of websocket.origins is *, null, or an origin exactly as browsers send it: lower " +
@@ -137,8 +155,8 @@ function portRelation(a: PortPath, b: PortPath): OptionRelation {
 function listener(options: Options, path: PortPath): { host: string; port: number } | null {
   const { tcp, websocket, admin } = options;
   const area = path === "tcp.port" ? tcp : path === "websocket.port" ? websocket : admin;
-  const onUnixSocket = area === tcp && tcp.path !== null;
-  return area.enabled && area.port !== 0 && !onUnixSocket ? area : null;
+  const isPortUnused = area === tcp && (tcp.path !== null || tcp.fd !== null);
+  return area.enabled && area.port !== 0 && !isPortUnused ? area : null;
 }
 
 function isWildcard(host: string): boolean {

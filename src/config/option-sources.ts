@@ -6,7 +6,9 @@ import {
   CONFIG_FILE_VARIABLE,
   environmentName,
   ENVIRONMENT_PREFIX,
+  FLAG_ALIASES,
   flagName,
+  NATIVE_VARIABLES,
 } from "./option-names.ts";
 import type { OptionRow } from "./option-row.ts";
 import { isOptionPath, OPTION_AREAS, OPTION_PATHS, OPTION_TABLE } from "./option-table.ts";
@@ -36,9 +38,10 @@ export interface TreeLeaf {
 const PATHS_BY_VARIABLE: ReadonlyMap<string, OptionPath> = new Map(
   OPTION_PATHS.map((path) => [environmentName(path), path]),
 );
-const PATHS_BY_FLAG: ReadonlyMap<string, OptionPath> = new Map(
-  OPTION_PATHS.map((path) => [flagName(path), path]),
-);
+const PATHS_BY_FLAG: ReadonlyMap<string, OptionPath> = new Map([
+  ...OPTION_PATHS.map((path) => [flagName(path), path] as const),
+  ...Object.entries(FLAG_ALIASES),
+]);
 
 export function readTree(leaves: readonly TreeLeaf[]): SourceReading {
   const entries: OptionEntry[] = [];
@@ -105,7 +108,7 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
   const issues: OptionIssue[] = [];
   for (const [name, text] of Object.entries(env)) {
     if (text === undefined || !name.startsWith(ENVIRONMENT_PREFIX)) continue;
-    if (name === CONFIG_FILE_VARIABLE) continue;
+    if (name === CONFIG_FILE_VARIABLE || NATIVE_VARIABLES.includes(name)) continue;
     const origin = `environment ${name}`;
     const path = PATHS_BY_VARIABLE.get(name);
     if (path !== undefined) {

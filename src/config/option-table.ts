@@ -20,6 +20,7 @@ import {
   type Options,
   type OptionValue,
   SEND_POLICIES,
+  TCP_TRANSPORTS,
 } from "./options.ts";
 
 export type OptionTable = { readonly [P in OptionPath]: OptionRowOf<OptionAt<P>> };
@@ -62,6 +63,24 @@ export const OPTION_TABLE: OptionTable = {
     ),
     "host and port are used",
   ),
+  "tcp.fd": nullable(
+    integer(
+      { default: 0, min: 3, max: 1_048_575, unit: "" },
+      "The number of a listening socket that the parent process left open, instead of tcp.host, " +
+        "tcp.port and tcp.path; systemd's socket activation begins with 3. While files run out " +
+        "and while the server stops, tcp-net closes at once what connects to it; tcp-epoll lets " +
+        "it wait for whoever accepts next.",
+    ),
+    "a socket is opened",
+  ),
+  "tcp.transport": choice(
+    TCP_TRANSPORTS,
+    "auto",
+    "What moves the bytes. tcp-epoll is the native one: Linux alone, built when the package is " +
+      "installed; where it cannot be loaded, starting fails. tcp-net is Node's own and works " +
+      "everywhere. auto takes tcp-epoll where it can be loaded, and says at start which it took. " +
+      "The flag --transport means the same.",
+  ),
   "tcp.framing": choice(
     FRAMING_NAMES,
     "uint32",
@@ -77,6 +96,18 @@ export const OPTION_TABLE: OptionTable = {
     true,
     "Whether small writes leave at once (TCP_NODELAY). false lets the kernel gather them, which " +
       "may delay an answer by 40 ms.",
+  ),
+  "tcp.keepAliveMs": integer(
+    { default: 0, min: 0, max: 7_200_000, unit: "ms" },
+    "After how long a silence the kernel probes the peer (SO_KEEPALIVE), rounded up to " +
+      "whole seconds. 0 never does. The protocol's heartbeats find lost peers already; raw " +
+      "listeners have none.",
+  ),
+  "tcp.userTimeoutMs": integer(
+    { default: 0, min: 0, max: 3_600_000, unit: "ms" },
+    "How long sent bytes may stay unacknowledged before the kernel gives the connection up " +
+      "(TCP_USER_TIMEOUT). 0 leaves it to the kernel, about 15 minutes. It needs tcp-epoll: " +
+      "where auto falls back to tcp-net it has no effect, and the log says so.",
   ),
 
   "websocket.enabled": boolean(true, "Whether WebSocket connections are accepted."),

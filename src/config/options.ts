@@ -4,6 +4,10 @@
 export const FRAMING_NAMES = ["uint32", "varint"] as const;
 export type FramingName = (typeof FRAMING_NAMES)[number];
 
+/** auto: tcp-epoll where it can be had, tcp-net elsewhere. */
+export const TCP_TRANSPORTS = ["auto", "tcp-net", "tcp-epoll"] as const;
+export type TcpTransportName = (typeof TCP_TRANSPORTS)[number];
+
 export const SEND_POLICIES = ["disconnect", "drop-newest", "drop-oldest", "conflate"] as const;
 export type SendPolicy = (typeof SEND_POLICIES)[number];
 
@@ -22,9 +26,16 @@ export interface Options {
     readonly port: number;
     /** A Unix socket to listen on instead of host and port. */
     readonly path: string | null;
+    /** An inherited listening socket, instead of all of these. */
+    readonly fd: number | null;
+    readonly transport: TcpTransportName;
     readonly framing: FramingName;
     readonly backlog: number;
     readonly noDelay: boolean;
+    /** 0: no probes. */
+    readonly keepAliveMs: number;
+    /** 0: the kernel's own patience. */
+    readonly userTimeoutMs: number;
   };
   readonly websocket: {
     readonly enabled: boolean;

@@ -174,6 +174,12 @@ export class Outbound {
     );
   }
 
+  /** What the transport was given before waits after all. */
+  queued(connection: Connection): void {
+    // It may have drained since the transport said so.
+    if (connection.context.transport.queued[connection.channel]! > 0) this.#waits(connection);
+  }
+
   /** The transport has sent all it had: it gets what waits. */
   drained(connection: Connection): void {
     const { queue, context } = connection;
@@ -297,9 +303,15 @@ export class Outbound {
       if (connection.context.raw !== null) connection.lastSeen = connection.context.wheel.nowTick;
       return SEND.SENT;
     }
+    return this.#waits(connection);
+  }
+
+  /** The transport holds bytes that the kernel has not taken. */
+  #waits(connection: Connection): SendOutcome {
+    const { transport } = connection.context;
     const queue = connection.queue ?? this.#newQueue(connection);
-    queue.transportBytes = connection.context.transport.queued[connection.channel]!;
-    queue.stalledBytes = connection.context.transport.queuedNow(connection.channel);
+    queue.transportBytes = transport.queued[connection.channel]!;
+    queue.stalledBytes = transport.queuedNow(connection.channel);
     return this.#grown(connection, queue);
   }
 

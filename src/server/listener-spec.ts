@@ -3,10 +3,13 @@
 import { HoldfastError } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
-import type { Options } from "../config/options.ts";
+import type { Options, TcpTransportName } from "../config/options.ts";
 import type { ConnectionLimits, RawHandler } from "../connection/connection-context.ts";
 import type { SlowConsumerPolicy } from "../connection/send-queue.ts";
 import { MemoryTransport, type MemoryOptions } from "../transport/memory.ts";
+import type { EpollLoop } from "../transport/epoll-loop.ts";
+import { loadNative } from "../transport/native.ts";
+import { TcpEpollTransport } from "../transport/tcp-epoll.ts";
 import { TcpNetTransport, type TcpNetOptions } from "../transport/tcp-net.ts";
 import type { Transport, TransportHandler } from "../transport/transport.ts";
 import type { UpgradeRefusal } from "../transport/upgrade-check.ts";
@@ -16,7 +19,12 @@ import { guardFraming, type Framing, FRAMINGS, newlineFraming } from "../wire/fr
 import { SUBPROTOCOL } from "../wire/messages.ts";
 
 export type ListenerTransport =
-  | ({ readonly kind: "tcp" } & Partial<TcpNetOptions>)
+  | ({
+      readonly kind: "tcp";
+      /** Default: tcp.transport. */
+      readonly transport?: TcpTransportName;
+      readonly userTimeoutMs?: number;
+    } & Partial<TcpNetOptions>)
   | {
       readonly kind: "websocket";
       readonly host?: string;
@@ -65,6 +73,14 @@ function messageBytesMax({ frame }: Options): number {
   return 4 * Math.max(frame.bytesMax + 4, 65_536);
 }
 
+/**
+ * Writing stops when a transport says that bytes wait, and what it was given until then is a full
+ * queue, a cork and one frame. What is above that is a defect, not a slow reader.
+ */
+function transportQueueBytesMax({ send }: Options): number {
+  return 2 * send.queueBytesMax + 262_144;
+}
+
 export function limitsOf(
   options: Options,
   wheel: TimerWheel,
@@ -90,19 +106,57 @@ export function limitsOf(
   };
 }
 
-/** Throws HOLDFAST_TRANSPORT_UNAVAILABLE where WebSocket is asked for and cannot be had. */
+/** Which transport serves TCP, and why, for the log. */
+export interface TcpKind {
+  readonly kind: "tcp-net" | "tcp-epoll";
+  readonly reason: string;
+}
+
+/**
+ * `auto` takes what can be loaded. Throws HOLDFAST_TRANSPORT_UNAVAILABLE where tcp-epoll is asked
+ * for and cannot be loaded.
+ */
+export function tcpKind(wanted: TcpTransportName, load: () => unknown = loadNative): TcpKind {
+  if (wanted === "tcp-net") return { kind: "tcp-net", reason: "tcp.transport names it" };
+  try {
+    load();
+  } catch (error) {
+    if (wanted === "tcp-epoll") throw error;
+    return { kind: "tcp-net", reason: (error as Error).message };
+  }
+  const isNamed = wanted === "tcp-epoll";
+  const reason = isNamed ? "tcp.transport names it" : "the native addon could be loaded";
+  return { kind: "tcp-epoll", reason };
+}
+
+/** What transports need of their server. */
+export interface TransportParts {
+  readonly clock: Clock;
+  /** The one of the server; made when it is asked for first. */
+  epollLoop(): EpollLoop;
+  onTcpKind(chosen: TcpKind): void;
+  onUpgradeRefused(refusal: UpgradeRefusal): void;
+}
+
+/** Throws HOLDFAST_TRANSPORT_UNAVAILABLE where one is asked for that cannot be had. */
 export function transportOf(
   spec: ListenerSpec,
   options: Options,
-  clock: Clock,
-  onUpgradeRefused: (refusal: UpgradeRefusal) => void,
+  parts: TransportParts,
 ): (handler: TransportHandler) => Transport {
   const { transport } = spec;
+  const { clock } = parts;
   switch (transport.kind) {
     case "tcp": {
-      const { host, port, path, backlog, noDelay } = { ...options.tcp, path: null, ...transport };
-      const tcp = { host, port, path, backlog, noDelay };
-      return (handler) => new TcpNetTransport(tcp, handler);
+      const wanted = { ...options.tcp, path: null, fd: null, ...transport };
+      const { host, port, path, fd, backlog, noDelay, keepAliveMs } = wanted;
+      const tcp = { host, port, path, fd, backlog, noDelay, keepAliveMs };
+      const chosen = tcpKind(wanted.transport);
+      parts.onTcpKind(chosen);
+      if (chosen.kind === "tcp-net") return (handler) => new TcpNetTransport(tcp, handler);
+      const { userTimeoutMs } = wanted;
+      const epoll = { ...tcp, userTimeoutMs, queueBytesMax: transportQueueBytesMax(options) };
+      return (handler) => new TcpEpollTransport(epoll, handler, parts.epollLoop(), clock);
     }
     case "websocket": {
       const loaded = loadUws();
@@ -117,7 +171,7 @@ export function transportOf(
               : null
             : transport.subprotocol,
         messageBytesMax: messageBytesMax(options),
-        onUpgradeRefused,
+        onUpgradeRefused: (refusal: UpgradeRefusal) => parts.onUpgradeRefused(refusal),
       };
       return (handler) => new WebSocketTransport(websocket, handler, loaded, clock);
     }

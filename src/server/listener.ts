@@ -110,6 +110,11 @@ export class Listener implements TransportHandler {
     this.#connections[channel]?.receive(bytes, start, end);
   }
 
+  onQueued(channel: ChannelId): void {
+    const connection = this.#connections[channel];
+    if (connection != null) this.context.outbound.queued(connection);
+  }
+
   onDrain(channel: ChannelId): void {
     const connection = this.#connections[channel];
     if (connection != null) this.context.outbound.drained(connection);

@@ -27,6 +27,8 @@ import type { SlowConsumerPolicy } from "../connection/send-queue.ts";
 import { Buckets, CALL_MS, LAG_MS } from "../observe/buckets.ts";
 import { type CountBy, countBy, Counters } from "../observe/counters.ts";
 import { type Log, silentLog } from "../observe/log.ts";
+import { EpollLoop } from "../transport/epoll-loop.ts";
+import { loadNative } from "../transport/native.ts";
 import type { TransportAddress } from "../transport/transport.ts";
 import { UPGRADE_REFUSALS, type UpgradeRefusal } from "../transport/upgrade-check.ts";
 import { FrameWriter } from "../wire/frame-writer.ts";
@@ -39,7 +41,13 @@ import { Broadcast } from "./broadcast.ts";
 import { ClosedRing } from "./closed-ring.ts";
 import { Drain } from "./drain.ts";
 import { Listener, type ListenerOwner } from "./listener.ts";
-import { framingOf, limitsOf, type ListenerSpec, transportOf } from "./listener-spec.ts";
+import {
+  framingOf,
+  limitsOf,
+  type ListenerSpec,
+  type TcpKind,
+  transportOf,
+} from "./listener-spec.ts";
 import { Registry } from "./registry.ts";
 import { type CallHandler, Router } from "./router.ts";
 import { Session } from "./session.ts";
@@ -93,11 +101,14 @@ export class Server implements ListenerOwner {
   readonly log: Log;
   readonly fileLimit: number | null;
   startedAt: number = 0;
+  /** Of every native listener; it ends with the last of them. Null where there is none. */
+  epollLoop: EpollLoop | null = null;
   #state: ServerState = "new";
   #serial: number = 0;
   readonly #hooks: ServerHooks;
   readonly #session: Session;
   readonly #ticker: Ticker;
+  readonly #tcpKinds: Map<TcpKind["kind"], TcpKind> = new Map();
   readonly #policies: Map<string, SlowConsumerPolicy> = new Map();
   readonly #broadcast: Broadcast;
   readonly #admin: Admin | null;
@@ -164,6 +175,7 @@ export class Server implements ListenerOwner {
     if (this.#state !== "new") this.#misuse(`start() in state ${this.#state}`);
     this.#state = "starting";
     this.startedAt = this.shared.clock.wall();
+    this.#tellTcpKinds();
     this.#ticker.start();
     try {
       await this.#admin?.start();
@@ -464,6 +476,7 @@ export class Server implements ListenerOwner {
       this.upgradesRefused[cause]!++;
       this.log.event("upgrade_refused", "info", () => ({ listener: spec.name, cause, status }));
     };
+    const onTcpKind = (chosen: TcpKind): void => void this.#tcpKinds.set(chosen.kind, chosen);
     return new Listener(
       {
         name: spec.name,
@@ -473,8 +486,23 @@ export class Server implements ListenerOwner {
       },
       this.shared,
       this,
-      transportOf(spec, this.options, this.shared.clock, onUpgradeRefused),
+      transportOf(spec, this.options, {
+        clock: this.shared.clock,
+        epollLoop: () => (this.epollLoop ??= new EpollLoop(loadNative())),
+        onTcpKind,
+        onUpgradeRefused,
+      }),
     );
+  }
+
+  #tellTcpKinds(): void {
+    for (const { kind, reason } of this.#tcpKinds.values()) {
+      this.log.info({ transport: kind, reason }, `TCP is served by ${kind}`);
+    }
+    const { userTimeoutMs } = this.options.tcp;
+    if (userTimeoutMs > 0 && this.#tcpKinds.has("tcp-net")) {
+      this.log.warn({ userTimeoutMs }, "tcp.userTimeoutMs has no effect: it needs tcp-epoll");
+    }
   }
 }
 

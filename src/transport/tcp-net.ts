@@ -2,8 +2,8 @@
 // shared buffer (net's `onread`), so an idle connection owns no receive memory and a message leaves
 // none.
 
-import { connect, createServer, type ListenOptions, type Server, Socket } from "node:net";
-import { lstatSync, unlinkSync } from "node:fs";
+import { unlinkSync } from "node:fs";
+import { createServer, type ListenOptions, type Server, Socket } from "node:net";
 import type { Slab } from "../base/buffer-pool.ts";
 import { ChannelTable } from "./channel-table.ts";
 import { listenError } from "./listen-error.ts";
@@ -16,6 +16,7 @@ import {
   WRITE,
   type WriteOutcome,
 } from "./transport.ts";
+import { isDeadSocket } from "./unix-path.ts";
 
 export interface TcpNetOptions {
   readonly host: string;
@@ -27,6 +28,10 @@ export interface TcpNetOptions {
   readonly backlog: number;
   /** Sends small frames at once instead of waiting to fill a segment. */
   readonly noDelay: boolean;
+  /** An inherited listening socket instead of host, port and path. Default: null, none. */
+  readonly fd?: number | null;
+  /** Silence after which the kernel probes the peer, rounded up to seconds. Default: 0, never. */
+  readonly keepAliveMs?: number;
 }
 
 /** One read takes at most this many bytes, then other sockets get their turn. */
@@ -47,6 +52,9 @@ interface ChannelSocket extends Socket {
 interface Handle {
   onconnection?: ((status: number, client: Handle | undefined) => void) | undefined;
   setNoDelay?(on: boolean): void;
+  setKeepAlive?(on: boolean, delaySeconds: number): void;
+  /** Missing where there is no reset: on Unix sockets. */
+  reset?: unknown;
   close(): void;
   writeQueueSize?: number;
 }
@@ -80,11 +88,15 @@ export class TcpNetTransport implements Transport {
   }
 
   async listen(): Promise<TransportAddress> {
-    const { host, port, path, backlog } = this.#options;
+    const { host, port, path, fd = null, backlog } = this.#options;
     this.#isWanted = true;
     const wanted = this.#address ?? { host, port, path };
-    const options: ListenOptions =
-      path === null ? { host: wanted.host, port: wanted.port, backlog } : { path, backlog };
+    const options: ListenOptions & { fd?: number } =
+      fd !== null
+        ? { fd, backlog }
+        : path === null
+          ? { host: wanted.host, port: wanted.port, backlog }
+          : { path, backlog };
     let server: Server;
     try {
       server = await open(options);
@@ -111,22 +123,24 @@ export class TcpNetTransport implements Transport {
     this.#address =
       bound !== null && typeof bound === "object"
         ? { host: bound.address, port: bound.port, path: null }
-        : { host: "", port: 0, path };
+        : { host: "", port: 0, path: path ?? bound ?? null };
     return this.#address;
   }
 
   stopAccepting(): void {
     this.#isWanted = false;
-    this.#server?.close();
-    this.#server = null;
+    // An inherited socket could not be opened again, so it stays: what comes is closed at once.
+    if ((this.#options.fd ?? null) === null) this.#letGo();
   }
 
   async resumeAccepting(): Promise<void> {
+    this.#isWanted = true;
     if (this.#server === null) await this.listen();
   }
 
   destroy(): void {
     this.stopAccepting();
+    this.#letGo();
     for (const socket of this.#channels.entries()) this.#cut(socket);
   }
 
@@ -183,6 +197,11 @@ export class TcpNetTransport implements Transport {
     return `${socket.remoteAddress}:${socket.remotePort ?? 0}`;
   }
 
+  #letGo(): void {
+    this.#server?.close();
+    this.#server = null;
+  }
+
   /**
    * Unix sockets know no reset: net throws where it is asked for one. And libuv refuses it while a
    * FIN is under way, whereupon net would never close the socket.
@@ -190,7 +209,8 @@ export class TcpNetTransport implements Transport {
   #cut(socket: ChannelSocket): void {
     const { writableEnded, writableFinished, writableLength } = socket;
     const isShuttingDown = writableEnded && !writableFinished && writableLength === 0;
-    if (this.#options.path === null && !isShuttingDown) socket.resetAndDestroy();
+    const canReset = handleOf(socket)?.reset !== undefined;
+    if (canReset && !isShuttingDown) socket.resetAndDestroy();
     else socket.destroy();
   }
 
@@ -200,7 +220,7 @@ export class TcpNetTransport implements Transport {
     if (typeof listening?.onconnection !== "function") {
       // A Node release without this hook: sockets as net makes them, a buffer for every read.
       server.on("connection", (socket) => {
-        if (!this.#handler.admit()) socket.destroy();
+        if (!this.#isWanted || !this.#handler.admit()) socket.destroy();
         else this.#adopt(socket as ChannelSocket).on("data", onData);
       });
       return;
@@ -208,10 +228,12 @@ export class TcpNetTransport implements Transport {
     listening.onconnection = (status, client) => {
       if (status !== 0 || client === undefined) {
         this.#handler.onAcceptError(`accept ${status}`);
-      } else if (!this.#handler.admit()) {
+      } else if (!this.#isWanted || !this.#handler.admit()) {
         client.close();
       } else {
-        if (this.#options.noDelay) client.setNoDelay?.(true);
+        const { noDelay, keepAliveMs = 0 } = this.#options;
+        if (noDelay) client.setNoDelay?.(true);
+        if (keepAliveMs > 0) client.setKeepAlive?.(true, Math.ceil(keepAliveMs / 1_000));
         const options = { handle: client, allowHalfOpen: true, onread: this.#onread };
         this.#adopt(new Socket(options) as ChannelSocket);
       }
@@ -310,21 +332,5 @@ function open(options: ListenOptions): Promise<Server> {
       server.removeListener("error", reject);
       resolve(server);
     });
-  });
-}
-
-/** A Unix socket file that a process which is gone has left behind. */
-function isDeadSocket(path: string): Promise<boolean> {
-  // Connecting to a file that is no socket is refused as well, and such a file is not ours to
-  // remove.
-  const file = lstatSync(path, { throwIfNoEntry: false });
-  if (file?.isSocket() !== true) return Promise.resolve(false);
-  return new Promise((resolve) => {
-    const probe = connect({ path });
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(false);
-    });
-    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
   });
 }

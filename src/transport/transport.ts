@@ -13,13 +13,14 @@ import type { Bytes, Slab } from "../base/buffer-pool.ts";
 
 export type ChannelId = number;
 
-export const TRANSPORT_KINDS = ["tcp-net", "websocket", "memory"] as const;
+export const TRANSPORT_KINDS = ["tcp-net", "tcp-epoll", "websocket", "memory"] as const;
 export type TransportKind = (typeof TRANSPORT_KINDS)[number];
 
 /** What became of a write. */
 export const WRITE = {
   /**
    * All of it was taken; the memory may be reused at once unless the transport retained the slab.
+   * A transport that gathers writes says so before it has asked the kernel: see onQueued.
    */
   SENT: 0,
   /** Some of it waits: `queued[channel]` is above zero and onDrain will come. */
@@ -56,6 +57,11 @@ export interface TransportHandler {
   admit(): boolean;
   onOpen(channel: ChannelId): void;
   onChunk(channel: ChannelId, bytes: Bytes, start: number, end: number): void;
+  /**
+   * Something that a write called SENT waits after all: `queued[channel]` says how much, and
+   * onDrain will come. Only from transports that gather writes before they ask the kernel.
+   */
+  onQueued(channel: ChannelId): void;
   /** All that was queued has been taken. */
   onDrain(channel: ChannelId): void;
   /** The peer will send no more; it may still read. */

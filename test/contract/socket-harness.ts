@@ -6,11 +6,16 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { systemClock } from "../../src/base/clock.ts";
+import { EpollLoop } from "../../src/transport/epoll-loop.ts";
+import { loadNative } from "../../src/transport/native.ts";
+import { TcpEpollTransport } from "../../src/transport/tcp-epoll.ts";
 import { TcpNetTransport } from "../../src/transport/tcp-net.ts";
-import type { TransportAddress } from "../../src/transport/transport.ts";
+import type { Transport, TransportAddress, TransportHandler } from "../../src/transport/transport.ts";
 import type { ContractPeer, TransportHarness } from "../support/transport-bench.ts";
 
 const OPTIONS = { host: "127.0.0.1", port: 0, path: null, backlog: 128, noDelay: true };
+const EPOLL_OPTIONS = { fd: null, keepAliveMs: 0, userTimeoutMs: 0, queueBytesMax: 2 ** 30 };
 
 export class SocketPeer implements ContractPeer {
   readonly socket: Socket;
@@ -87,7 +92,14 @@ export function freePath(): string {
   return join(tmpdir(), `holdfast-${randomUUID()}.sock`);
 }
 
-function harness(name: string, isUnix: boolean, reusesReceiveMemory: boolean): TransportHarness {
+type Make = (path: string | null, handler: TransportHandler) => Transport;
+
+function harness(
+  name: string,
+  isUnix: boolean,
+  make: Make,
+  rest: { reusesReceiveMemory: boolean; program: string },
+): TransportHarness {
   return {
     name,
     traits: {
@@ -95,23 +107,44 @@ function harness(name: string, isUnix: boolean, reusesReceiveMemory: boolean): T
       hasHalfClose: true,
       hasReset: !isUnix,
       hasCloseCodes: false,
-      reusesReceiveMemory,
+      reusesReceiveMemory: rest.reusesReceiveMemory,
       hasRemoteAddress: !isUnix,
     },
     async open(handler) {
-      const path = isUnix ? freePath() : null;
-      const transport = new TcpNetTransport({ ...OPTIONS, path }, handler);
+      const transport = make(isUnix ? freePath() : null, handler);
       const address = await transport.listen();
       return { transport, connect: () => connectTo(address) };
     },
-    exitProgram: exitProgram(isUnix),
+    exitProgram: exitProgram(isUnix, rest.program),
   };
 }
 
-export const tcpHarness: TransportHarness = harness("tcp-net (TCP)", false, true);
-export const unixHarness: TransportHarness = harness("tcp-net (Unix socket)", true, true);
+const makeNet: Make = (path, handler) => new TcpNetTransport({ ...OPTIONS, path }, handler);
+const makeEpoll: Make = (path, handler) => {
+  const options = { ...OPTIONS, ...EPOLL_OPTIONS, path };
+  return new TcpEpollTransport(options, handler, new EpollLoop(loadNative()), systemClock);
+};
+
+const NET = { reusesReceiveMemory: true, program: netProgram() };
+const EPOLL = { reusesReceiveMemory: true, program: epollProgram() };
 /** Where node:net has no hook for the shared receive buffer, each chunk has memory of its own. */
-export const fallbackHarness: TransportHarness = harness("tcp-net (fallback)", false, false);
+const FALLBACK = { ...NET, reusesReceiveMemory: false };
+
+export const tcpHarness: TransportHarness = harness("tcp-net (TCP)", false, makeNet, NET);
+export const unixHarness: TransportHarness = harness("tcp-net (Unix socket)", true, makeNet, NET);
+export const fallbackHarness: TransportHarness = harness(
+  "tcp-net (fallback)",
+  false,
+  makeNet,
+  FALLBACK,
+);
+export const epollHarness: TransportHarness = harness("tcp-epoll (TCP)", false, makeEpoll, EPOLL);
+export const epollUnixHarness: TransportHarness = harness(
+  "tcp-epoll (Unix socket)",
+  true,
+  makeEpoll,
+  EPOLL,
+);
 
 /** Address of a built module, for programs that run outside of the test runner. */
 export function builtModule(path: string): string {
@@ -120,19 +153,43 @@ export function builtModule(path: string): string {
   return url.href;
 }
 
-function exitProgram(isUnix: boolean): string {
+/** Makes `transport` of `options` and `handler`. */
+function netProgram(): string {
+  return `
+    const { TcpNetTransport } = await import(${builtText("transport/tcp-net.js")});
+    const make = (options, handler) => new TcpNetTransport(options, handler);
+  `;
+}
+
+function epollProgram(): string {
+  return `
+    const { TcpEpollTransport } = await import(${builtText("transport/tcp-epoll.js")});
+    const { EpollLoop } = await import(${builtText("transport/epoll-loop.js")});
+    const { loadNative } = await import(${builtText("transport/native.js")});
+    const { systemClock } = await import(${builtText("base/clock.js")});
+    const make = (options, handler) => new TcpEpollTransport(
+      { ...options, ...${JSON.stringify(EPOLL_OPTIONS)} }, handler, new EpollLoop(loadNative()),
+      systemClock);
+  `;
+}
+
+function builtText(path: string): string {
+  return JSON.stringify(builtModule(path));
+}
+
+function exitProgram(isUnix: boolean, program: string): string {
   const where = isUnix ? `path: ${JSON.stringify(freePath())}` : "path: null";
   return `
     import { connect } from "node:net";
-    const built = ${JSON.stringify(builtModule("transport/tcp-net.js"))};
-    const { TcpNetTransport } = await import(built);
+    ${program}
     const quiet = () => {};
     const handler = { admit: () => true, onOpen: () => opened(), onChunk: quiet, onDrain: quiet,
-      onEnd: quiet, onFault: quiet, onSign: quiet, onClose: quiet, onAcceptError: quiet };
+      onQueued: quiet, onEnd: quiet, onFault: quiet, onSign: quiet, onClose: quiet,
+      onAcceptError: quiet };
     let opened;
     const isOpen = new Promise((resolve) => { opened = resolve; });
     const options = { host: "127.0.0.1", port: 0, backlog: 16, noDelay: true, ${where} };
-    const transport = new TcpNetTransport(options, handler);
+    const transport = make(options, handler);
     const { host, port, path } = await transport.listen();
     const client = connect(path === null ? { host, port } : { path });
     client.on("error", quiet).unref();

@@ -71,6 +71,8 @@ export class Recorder implements TransportHandler {
   /** Breaches of the contract; none is right. */
   readonly breaches: string[] = [];
   drains: number = 0;
+  /** Writes that were called sent and wait after all. */
+  queuings: number = 0;
   refused: number = 0;
   isAdmitting: boolean = true;
   /** Done in the middle of a callback, after it was recorded. */
@@ -126,6 +128,11 @@ export class Recorder implements TransportHandler {
     }
     live?.chunks.push(Buffer.from(bytes.subarray(start, end)));
     this.on.onChunk?.(channel, bytes, start, end);
+  }
+
+  onQueued(channel: ChannelId): void {
+    this.#alive(channel, "a queue");
+    this.queuings++;
   }
 
   onDrain(channel: ChannelId): void {

@@ -210,6 +210,12 @@ describe("the environment", () => {
     expect(issues[0]?.message).toContain("enableServiceLinks");
   });
 
+  it("leaves what builds and finds the native addon to those who do", () => {
+    const env = { HOLDFAST_NATIVE: "skip", HOLDFAST_NATIVE_ADDON: "/tmp/holdfast.node" };
+    expect(issuesOf({ env })).toEqual([]);
+    expect(issuesOf({ env: { HOLDFAST_NATIVE_ADDONS: "1" } })).toHaveLength(1);
+  });
+
   it("reads lists at commas and null as null", () => {
     const env = {
       HOLDFAST_WEBSOCKET_ORIGINS: "https://a.example, https://b.example:8443",
@@ -229,10 +235,19 @@ describe("flags", () => {
     ["--port", "--tcp-port"],
     ["--idle-timeout", "--connection-idle-timeout-ms"],
     ["--confg", "--config"],
+    ["--transprot", "--transport"],
     ["--verbose", null],
     ["-x", null],
   ])("refuses the unknown flag %s and suggests %j", (name, suggestion) => {
     expect(issuesOf({ flags: { [name]: "1" } })).toMatchObject([{ key: name, suggestion }]);
+  });
+
+  it("have --transport for --tcp-transport", () => {
+    const { options, origins } = resolveOptions({ flags: { "--transport": "tcp-net" } }, machine);
+    expect(options.tcp.transport).toBe("tcp-net");
+    expect(origins["tcp.transport"]).toBe("flag --transport");
+    const wrong = issuesOf({ flags: { "--transport": "tcp-epol" } });
+    expect(wrong).toMatchObject([{ key: "tcp.transport", suggestion: "tcp-epoll" }]);
   });
 });
 
@@ -286,6 +301,8 @@ describe("relations between options", () => {
     ],
     [{ call: { timeoutMs: 300_001 } }, "call.timeoutMs", "at most call.timeoutMsMax"],
     [{ call: { timeoutMsMax: 29_999 } }, "call.timeoutMsMax", "at most call.timeoutMsMax"],
+    [{ tcp: { fd: 3, path: "/run/hf.sock" } }, "tcp.fd", "must not both be given"],
+    [{ tcp: { transport: "tcp-net", userTimeoutMs: 1 } }, "tcp.userTimeoutMs", "(1) must be 0"],
     [{ tcp: { port: 7_401 } }, "tcp.port", "both 7401"],
     [{ websocket: { port: 7_402 } }, "websocket.port", "both 7402"],
     [{ admin: { port: 7_400 } }, "admin.port", "both 7400"],

@@ -1,0 +1,27 @@
+// Programs in C beside the benchmarks: compiled when they are first needed, kept in .cache/bench.
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { progress } from "./command-line.mjs";
+
+const cache = join(dirname(dirname(fileURLToPath(import.meta.url))), ".cache", "bench");
+
+/** @returns the program's path; null, and a word on standard error, where it cannot be compiled. */
+export function compiled(source) {
+  const hash = createHash("sha256").update(readFileSync(source)).digest("hex").slice(0, 12);
+  const name = basename(source, ".c");
+  const program = join(cache, `${name}-${hash}`);
+  if (existsSync(program)) return program;
+  mkdirSync(cache, { recursive: true });
+  const partial = `${program}.${process.pid}`;
+  const run = spawnSync("cc", ["-O2", "-o", partial, source], { encoding: "utf8" });
+  if (run.status !== 0) {
+    const why = run.error?.code === "ENOENT" ? "there is no C compiler (cc)" : run.stderr;
+    progress(`bench: ${basename(source)} is not compiled: ${why}`);
+    return null;
+  }
+  renameSync(partial, program);
+  return program;
+}

@@ -1,0 +1,332 @@
+#include "connections.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <new>
+
+namespace holdfast {
+
+namespace {
+
+constexpr uint8_t WATCH_IN = 1;
+constexpr uint8_t WATCH_OUT = 2;
+
+uint32_t epoll_events(uint8_t interest) {
+  uint32_t events = 0;
+  if ((interest & WATCH_IN) != 0) events |= EPOLLIN;
+  if ((interest & WATCH_OUT) != 0) events |= EPOLLOUT;
+  return events;
+}
+
+int pending_error(int fd) {
+  int error = 0;
+  socklen_t length = sizeof error;
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return errno;
+  return error;
+}
+
+size_t total_of(const iovec* pieces, int count) {
+  size_t total = 0;
+  for (int index = 0; index < count; index++) total += pieces[index].iov_len;
+  return total;
+}
+
+/** MSG_NOSIGNAL: whoever embeds us may not ignore SIGPIPE. */
+ssize_t send_pieces(int fd, iovec* pieces, int count) {
+  for (;;) {
+    ssize_t sent;
+    if (count == 1) {
+      sent = send(fd, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } else {
+      msghdr message = {};
+      message.msg_iov = pieces;
+      message.msg_iovlen = static_cast<size_t>(count);
+      sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    if (sent >= 0 || errno != EINTR) return sent;
+  }
+}
+
+}  // namespace
+
+Connections::~Connections() { abandon_all(); }
+
+int32_t Connections::add(int fd, uint8_t member, Phase phase) {
+  int32_t channel = table_.add(fd, member, phase);
+  if (channel < 0) return -ENOMEM;
+  if (channel >= shared_.queued_length) {
+    table_.free(channel);
+    return -ENOSPC;
+  }
+  Socket& socket = table_.at(channel);
+  socket.interest = phase == PHASE_CONNECTING ? WATCH_OUT : WATCH_IN;
+  epoll_event event = {};
+  event.events = epoll_events(socket.interest);
+  event.data.u64 = event_key(channel, socket.generation);
+  if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) {
+    int error = errno;
+    table_.free(channel);
+    return -error;
+  }
+  set_queued(channel, 0);
+  count(COUNTER_SOCKETS, 1);
+  return channel;
+}
+
+void Connections::on_event(int32_t channel, uint32_t events, RecordList& told) {
+  if (table_.at(channel).phase == PHASE_CONNECTING) {
+    on_connecting(channel, events, told);
+    return;
+  }
+  if ((events & EPOLLOUT) != 0) drain(channel, told);
+  constexpr uint32_t readable = EPOLLIN | EPOLLHUP | EPOLLERR;
+  Socket& socket = table_.at(channel);
+  if (socket.phase != PHASE_OPEN || (events & readable) == 0) return;
+  bool is_read = (socket.flags & (SOCKET_PAUSED | SOCKET_PEER_ENDED)) == 0;
+  if (is_read) {
+    read(channel, told);
+  } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+    on_trouble(channel, events, told);
+  }
+}
+
+void Connections::on_connecting(int32_t channel, uint32_t events, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  int error = pending_error(socket.fd);
+  if (error != 0) {
+    fail(channel, error, told);
+  } else if ((events & EPOLLOUT) != 0) {
+    socket.phase = PHASE_OPEN;
+    count(COUNTER_CONNECTS, 1);
+    told.add(RECORD_CONNECTED, socket.member, channel, 0, 0);
+    watch(channel);
+  } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+    fail(channel, ECONNRESET, told);
+  }
+}
+
+/** Level-triggered: what one read leaves is reported again, after everybody else had a turn. */
+void Connections::read(int32_t channel, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  ssize_t length = recv(socket.fd, shared_.receive + received_, READ_BYTES_MAX, MSG_DONTWAIT);
+  count(COUNTER_READS, 1);
+  if (length > 0) {
+    told.add(RECORD_DATA, socket.member, channel, received_, static_cast<int32_t>(length));
+    received_ += static_cast<int32_t>(length);
+    count(COUNTER_BYTES_IN, static_cast<double>(length));
+  } else if (length == 0) {
+    socket.flags |= SOCKET_PEER_ENDED;
+    told.add(RECORD_END, socket.member, channel, 0, 0);
+    if ((socket.flags & SOCKET_SHUT) != 0) end(channel, 0, told);
+    else watch(channel);
+  } else if (errno == EAGAIN) {
+    count(COUNTER_READ_AGAIN, 1);
+  } else if (errno != EINTR) {
+    fail(channel, errno, told);
+  }
+}
+
+/** A hangup of a connection that is not read: paused, or its peer's FIN has come already. */
+void Connections::on_trouble(int32_t channel, uint32_t events, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  int error = (events & EPOLLERR) != 0 ? pending_error(socket.fd) : 0;
+  if (error != 0) {
+    fail(channel, error, told);
+    return;
+  }
+  // Both directions are shut, which epoll would report without end. Whoever resumes or closes it
+  // finds out; bytes that a paused one has not read stay readable.
+  epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, socket.fd, nullptr);
+  socket.flags |= SOCKET_DETACHED;
+}
+
+void Connections::write(int32_t channel, iovec* pieces, int piece_count, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  if (socket.queue != nullptr) {
+    enqueue(channel, pieces, piece_count, 0, told);
+    return;
+  }
+  ssize_t sent = send_pieces(socket.fd, pieces, piece_count);
+  count(COUNTER_WRITES, 1);
+  if (sent < 0) {
+    if (errno != EAGAIN) {
+      fail(channel, errno, told);
+      return;
+    }
+    count(COUNTER_WRITE_AGAIN, 1);
+    sent = 0;
+  }
+  count(COUNTER_BYTES_OUT, static_cast<double>(sent));
+  if (static_cast<size_t>(sent) == total_of(pieces, piece_count)) return;
+  enqueue(channel, pieces, piece_count, static_cast<size_t>(sent), told);
+}
+
+void Connections::enqueue(int32_t channel, const iovec* pieces, int piece_count, size_t sent,
+                          RecordList& told) {
+  Socket& socket = table_.at(channel);
+  bool is_first = socket.queue == nullptr;
+  if (is_first) {
+    socket.queue = new (std::nothrow) OutputQueue();
+    if (socket.queue == nullptr) {
+      fail(channel, ENOMEM, told);
+      return;
+    }
+    count(COUNTER_QUEUES, 1);
+  }
+  size_t before = socket.queue->size();
+  size_t skipped = sent;
+  int error = 0;
+  for (int index = 0; index < piece_count && error == 0; index++) {
+    const iovec& piece = pieces[index];
+    size_t begin = skipped < piece.iov_len ? skipped : piece.iov_len;
+    skipped -= begin;
+    const auto* bytes = static_cast<const uint8_t*>(piece.iov_base);
+    if (!socket.queue->append(bytes + begin, piece.iov_len - begin)) error = ENOMEM;
+  }
+  size_t size = socket.queue->size();
+  count(COUNTER_QUEUE_BYTES, static_cast<double>(size - before));
+  if (size > queue_bytes_max_) error = ENOBUFS;
+  if (error != 0) {
+    fail(channel, error, told);
+    return;
+  }
+  set_queued(channel, static_cast<double>(size));
+  if (!is_first) return;
+  told.add(RECORD_QUEUED, socket.member, channel, 0, 0);
+  watch(channel);
+}
+
+void Connections::drain(int32_t channel, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  if (socket.queue == nullptr) return;
+  iovec piece = {const_cast<uint8_t*>(socket.queue->data()), socket.queue->size()};
+  ssize_t sent = send_pieces(socket.fd, &piece, 1);
+  count(COUNTER_WRITES, 1);
+  if (sent < 0) {
+    if (errno == EAGAIN) count(COUNTER_WRITE_AGAIN, 1);
+    else fail(channel, errno, told);
+    return;
+  }
+  count(COUNTER_BYTES_OUT, static_cast<double>(sent));
+  count(COUNTER_QUEUE_BYTES, -static_cast<double>(sent));
+  socket.queue->consume(static_cast<size_t>(sent));
+  size_t left = socket.queue->size();
+  set_queued(channel, static_cast<double>(left));
+  if (left > 0) return;
+  drop_queue(socket, channel);
+  told.add(RECORD_DRAIN, socket.member, channel, 0, 0);
+  if ((socket.flags & SOCKET_CLOSE_ASKED) != 0) shut(channel, told);
+  if (socket.phase == PHASE_OPEN) watch(channel);
+}
+
+void Connections::pause(int32_t channel) {
+  Socket& socket = table_.at(channel);
+  // Once it is to end, the peer's end must be heard.
+  if (socket.phase != PHASE_OPEN || (socket.flags & SOCKET_CLOSE_ASKED) != 0) return;
+  socket.flags |= SOCKET_PAUSED;
+  watch(channel);
+}
+
+void Connections::resume(int32_t channel) {
+  Socket& socket = table_.at(channel);
+  if (socket.phase != PHASE_OPEN || (socket.flags & SOCKET_PAUSED) == 0) return;
+  socket.flags &= static_cast<uint8_t>(~SOCKET_PAUSED);
+  watch(channel);
+}
+
+void Connections::close(int32_t channel, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  if (socket.phase == PHASE_CONNECTING) {
+    end(channel, 0, told);
+    return;
+  }
+  if (socket.phase != PHASE_OPEN || (socket.flags & SOCKET_CLOSE_ASKED) != 0) return;
+  socket.flags |= SOCKET_CLOSE_ASKED;
+  socket.flags &= static_cast<uint8_t>(~SOCKET_PAUSED);
+  if (socket.queue == nullptr) shut(channel, told);
+  if (socket.phase == PHASE_OPEN) watch(channel);
+}
+
+void Connections::shut(int32_t channel, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  socket.flags |= SOCKET_SHUT;
+  // It fails where the peer has reset already: the read that follows tells how it ended.
+  ::shutdown(socket.fd, SHUT_WR);
+  if ((socket.flags & SOCKET_PEER_ENDED) != 0) end(channel, 0, told);
+}
+
+void Connections::reset(int32_t channel, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  if (socket.phase != PHASE_OPEN && socket.phase != PHASE_CONNECTING) return;
+  linger hard = {1, 0};
+  setsockopt(socket.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+  end(channel, 0, told);
+}
+
+void Connections::fail(int32_t channel, int error, RecordList& told) { end(channel, error, told); }
+
+void Connections::end(int32_t channel, int error, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  ::close(socket.fd);
+  socket.fd = -1;
+  socket.phase = PHASE_ENDED;
+  count(COUNTER_SOCKETS, -1);
+  if (socket.queue != nullptr) {
+    count(COUNTER_QUEUE_BYTES, -static_cast<double>(socket.queue->size()));
+    drop_queue(socket, channel);
+  }
+  told.add(RECORD_CLOSED, socket.member, channel, error, 0);
+}
+
+void Connections::drop_queue(Socket& socket, int32_t channel) {
+  delete socket.queue;
+  socket.queue = nullptr;
+  count(COUNTER_QUEUES, -1);
+  set_queued(channel, 0);
+}
+
+void Connections::free(int32_t channel) {
+  Socket* socket = table_.get(channel);
+  if (socket == nullptr || socket->phase != PHASE_ENDED) {
+    count(COUNTER_INVALID_OPERATIONS, 1);
+    return;
+  }
+  table_.free(channel);
+}
+
+void Connections::abandon_all() {
+  for (int32_t channel = 0; channel < table_.size(); channel++) {
+    Socket* socket = table_.get(channel);
+    if (socket == nullptr) continue;
+    if (socket->fd >= 0) ::close(socket->fd);
+    delete socket->queue;
+    socket->queue = nullptr;
+    socket->fd = -1;
+    table_.free(channel);
+  }
+}
+
+/** Asks epoll for what the connection waits for now. */
+void Connections::watch(int32_t channel) {
+  Socket& socket = table_.at(channel);
+  uint8_t interest = 0;
+  if ((socket.flags & (SOCKET_PAUSED | SOCKET_PEER_ENDED)) == 0) interest |= WATCH_IN;
+  if (socket.queue != nullptr) interest |= WATCH_OUT;
+  bool is_detached = (socket.flags & SOCKET_DETACHED) != 0;
+  if (is_detached ? interest == 0 : interest == socket.interest) return;
+  epoll_event event = {};
+  event.events = epoll_events(interest);
+  event.data.u64 = event_key(channel, socket.generation);
+  // Only ADD can fail, for want of memory: the deadlines above then end a connection that is deaf.
+  int operation = is_detached ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+  if (epoll_ctl(epoll_fd_, operation, socket.fd, &event) != 0) return;
+  socket.interest = interest;
+  socket.flags &= static_cast<uint8_t>(~SOCKET_DETACHED);
+}
+
+void Connections::set_queued(int32_t channel, double bytes) { shared_.queued[channel] = bytes; }
+
+}  // namespace holdfast

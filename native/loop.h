@@ -1,0 +1,52 @@
+// One epoll instance with its connections and acceptors. It knows neither JavaScript nor libuv:
+// whoever polls it calls collect() when something is ready, and flush() with what was asked for.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+
+#include "acceptor.h"
+#include "connections.h"
+#include "layout.h"
+#include "record_list.h"
+#include "writer.h"
+
+namespace holdfast {
+
+class Loop {
+ public:
+  /** Owns `epoll_fd` from now on. */
+  Loop(int epoll_fd, const SharedMemory& shared);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  int epoll_fd() const { return epoll_fd_; }
+  Connections& connections() { return connections_; }
+  Acceptors& acceptors() { return acceptors_; }
+  Writer& writer() { return writer_; }
+  /** A larger array for the sizes of queues; it holds the old ones. */
+  void set_queued(double* queued, int32_t length);
+  /**
+   * One batch: reads, drains and accepts what is ready, EVENTS_MAX events at most.
+   * Whatever was read lies in the receive buffer until the next call.
+   */
+  void collect(RecordList& told);
+
+ private:
+  void on_event(const epoll_event& event, RecordList& told);
+  void count_batch(int32_t events);
+
+  const int epoll_fd_;
+  SharedMemory shared_;
+  Connections connections_;
+  Acceptors acceptors_;
+  Writer writer_;
+  epoll_event events_[EVENTS_MAX];
+  int32_t event_count_ = 0;
+  /** The next event to be looked at: a batch may fill up before all were. */
+  int32_t next_event_ = 0;
+};
+
+}  // namespace holdfast
