@@ -34,6 +34,8 @@ export class Slab {
   readonly #pool: BufferPool;
   /** Index into SLAB_SIZES; -1: larger than any class, never kept. */
   readonly sizeClass: number;
+  /** Rises each time the slab is lent out: tells one holder's slab from the next one's. */
+  lease: number = 0;
   #holders: number = 0;
   /** Views from 0 on, by length; at most VIEWS_MAX of them. */
   #views: Bytes[] | null = null;
@@ -110,6 +112,7 @@ export class BufferPool {
     }
     this.#leased++;
     this.#leasedBytes += slab.bytes.length;
+    slab.lease++;
     return slab.retain();
   }
 

@@ -199,8 +199,8 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     onDeadline(this, nowTick);
   }
 
-  writeCorked(slab: Slab, end: number): void {
-    this.context.outbound.writeCorked(this, slab, end);
+  writeCorked(slab: Slab, start: number, end: number): void {
+    this.context.outbound.writeCorked(this, slab, start, end);
   }
 
   shed(): void {

@@ -1,6 +1,8 @@
 // Frames for one connection that are encoded one after another into a shared slab and written at
 // once: at the end of the received chunk that caused them, when another connection has something to
 // say, or at the end of the turn. One cork per process; only one connection is corked at a time.
+// A transport that gathers writes keeps the slab until it has asked the kernel: until then the
+// frames of other connections follow in the same slab.
 
 import { assert } from "../base/assert.ts";
 import type { BufferPool, Slab } from "../base/buffer-pool.ts";
@@ -9,15 +11,19 @@ import type { BufferPool, Slab } from "../base/buffer-pool.ts";
 export const CORK_BYTES = 65_536;
 
 export interface Corked {
-  /** Writes slab.bytes[0..end]; the cork keeps the slab. */
-  writeCorked(slab: Slab, end: number): void;
+  /** Writes slab.bytes[start..end]; the cork keeps the slab. */
+  writeCorked(slab: Slab, start: number, end: number): void;
 }
 
 export class Cork {
   #slab: Slab | null = null;
   #owner: Corked | null = null;
-  /** Offset of the next frame. */
+  /** Offset of the owner's first frame, and of the next one. */
+  #start: number = 0;
   at: number = 0;
+  /** What was written last, and when it was leased: it may be another's by now. */
+  #written: Slab | null = null;
+  #writtenLease: number = 0;
   /** Receive callbacks under way; the outermost flushes. */
   #depth: number = 0;
   #isScheduled: boolean = false;
@@ -30,11 +36,11 @@ export class Cork {
   /** The memory for `owner`'s next frame, from `at` on; `bytesMax` of it are free. */
   open(owner: Corked, bytesMax: number): Slab["bytes"] {
     assert(bytesMax <= CORK_BYTES, "a longer frame is written by itself");
-    if (this.#owner !== owner || this.at + bytesMax > CORK_BYTES) {
+    if (this.#owner !== owner || (this.#slab !== null && this.at + bytesMax > CORK_BYTES)) {
       this.flush();
       this.#owner = owner;
     }
-    this.#slab ??= this.#pool.lease(CORK_BYTES);
+    this.#slab ??= this.#nextSlab(bytesMax);
     return this.#slab.bytes;
   }
 
@@ -66,11 +72,10 @@ export class Cork {
   /** Forgets what `owner` has corked: it has ended. */
   discardFor(owner: Corked): number {
     if (this.#owner !== owner) return 0;
-    const discarded = this.at;
+    const discarded = this.at - this.#start;
     this.#slab?.release();
     this.#slab = null;
     this.#owner = null;
-    this.at = 0;
     return discarded;
   }
 
@@ -78,12 +83,27 @@ export class Cork {
     const owner = this.#owner;
     const slab = this.#slab;
     if (owner === null || slab === null) return;
+    const start = this.#start;
     const end = this.at;
     // Cleared first: writing may end this connection or make another one speak.
     this.#owner = null;
     this.#slab = null;
-    this.at = 0;
-    if (end > 0) owner.writeCorked(slab, end);
+    this.#written = slab;
+    this.#writtenLease = slab.lease;
+    if (end > start) owner.writeCorked(slab, start, end);
     slab.release();
+  }
+
+  /** The slab that was written last, behind what it holds, where it is still held; or a new one. */
+  #nextSlab(bytesMax: number): Slab {
+    const slab = this.#written;
+    const isHeld = slab !== null && slab.holders > 0 && slab.lease === this.#writtenLease;
+    if (isHeld && this.at + bytesMax <= CORK_BYTES) {
+      this.#start = this.at;
+      return slab.retain();
+    }
+    this.#start = 0;
+    this.at = 0;
+    return this.#pool.lease(CORK_BYTES);
   }
 }

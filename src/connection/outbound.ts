@@ -166,12 +166,9 @@ export class Outbound {
   }
 
   /** Called by the cork. */
-  writeCorked(connection: Connection, slab: Slab, end: number): void {
-    this.#written(
-      connection,
-      end,
-      connection.context.transport.write(connection.channel, slab, 0, end),
-    );
+  writeCorked(connection: Connection, slab: Slab, start: number, end: number): void {
+    const { transport } = connection.context;
+    this.#written(connection, end - start, transport.write(connection.channel, slab, start, end));
   }
 
   /** What the transport was given before waits after all. */

@@ -10,15 +10,7 @@
 import { getSystemErrorName } from "node:util";
 import { assert } from "../base/assert.ts";
 import type { Bytes, Slab } from "../base/buffer-pool.ts";
-import {
-  HEADER,
-  LAYOUT,
-  OPERATION,
-  RECORD,
-  STRIDE,
-  TCP_FACT,
-  TCP_FACTS,
-} from "./epoll-layout.ts";
+import { HEADER, LAYOUT, OPERATION, RECORD, STRIDE, TCP_FACT, TCP_FACTS } from "./epoll-layout.ts";
 import type { NativeAddon, NativeLoop } from "./native.ts";
 import { type ChannelId, WRITE, type WriteOutcome } from "./transport.ts";
 

@@ -11,7 +11,11 @@ import { EpollLoop } from "../../src/transport/epoll-loop.ts";
 import { loadNative } from "../../src/transport/native.ts";
 import { TcpEpollTransport } from "../../src/transport/tcp-epoll.ts";
 import { TcpNetTransport } from "../../src/transport/tcp-net.ts";
-import type { Transport, TransportAddress, TransportHandler } from "../../src/transport/transport.ts";
+import type {
+  Transport,
+  TransportAddress,
+  TransportHandler,
+} from "../../src/transport/transport.ts";
 import type { ContractPeer, TransportHarness } from "../support/transport-bench.ts";
 
 const OPTIONS = { host: "127.0.0.1", port: 0, path: null, backlog: 128, noDelay: true };

@@ -6,10 +6,19 @@ class Owner implements Corked {
   readonly written: string[] = [];
   then: () => void = () => {};
 
-  writeCorked(slab: Slab, end: number): void {
-    this.written.push(Buffer.from(slab.bytes.subarray(0, end)).toString());
+  /** What a transport that gathers writes keeps until it asks the kernel. */
+  readonly kept: { slab: Slab; start: number; end: number }[] = [];
+  keeps: boolean = false;
+
+  writeCorked(slab: Slab, start: number, end: number): void {
+    this.written.push(textOf(slab, start, end));
+    if (this.keeps) this.kept.push({ slab: slab.retain(), start, end });
     this.then();
   }
+}
+
+function textOf(slab: Slab, start: number, end: number): string {
+  return Buffer.from(slab.bytes.subarray(start, end)).toString();
 }
 
 let pool: BufferPool;
@@ -163,5 +172,66 @@ describe("the cork", () => {
     cork.flush();
     await Promise.resolve();
     expect([a.written, pool.leased]).toEqual([["x"], 0]);
+  });
+
+  it("goes on in a slab that a transport keeps, and leaves there what was written", () => {
+    a.keeps = true;
+    b.keeps = true;
+    cork.enter();
+    say(a, "to a");
+    say(b, "to b");
+    say(a, "again");
+    cork.leave();
+    const kept = [...a.kept, ...b.kept];
+    expect(new Set(kept.map(({ slab }) => slab)).size).toBe(1);
+    expect(kept.map(({ slab, start, end }) => textOf(slab, start, end))).toEqual([
+      ...a.written,
+      ...b.written,
+    ]);
+    for (const { slab } of kept) slab.release();
+    expect(pool.leased).toBe(0);
+  });
+
+  it("takes another slab when the one that is kept is full", () => {
+    a.keeps = true;
+    cork.enter();
+    say(a, "x".repeat(CORK_BYTES - 10));
+    cork.flush();
+    say(a, "y".repeat(20));
+    cork.leave();
+    const [first, second] = a.kept;
+    expect(second!.slab).not.toBe(first!.slab);
+    expect(second!.start).toBe(0);
+    for (const { slab } of a.kept) slab.release();
+    expect(pool.leased).toBe(0);
+  });
+
+  it("does not go on in a slab that was let go and lent to somebody else", () => {
+    cork.enter();
+    say(a, "first");
+    cork.leave();
+    const foreign = pool.lease(CORK_BYTES);
+    foreign.bytes.fill(0x2e);
+    cork.enter();
+    say(a, "second");
+    cork.leave();
+    expect(textOf(foreign, 0, 20)).toBe(".".repeat(20));
+    foreign.release();
+  });
+
+  it("goes on behind a frame that was forgotten, not over what is kept", () => {
+    a.keeps = true;
+    cork.enter();
+    say(a, "kept");
+    cork.flush();
+    say(b, "forgotten");
+    cork.discardFor(b);
+    say(a, "next");
+    cork.leave();
+    expect(a.kept.map(({ slab, start, end }) => textOf(slab, start, end))).toEqual([
+      "kept",
+      "next",
+    ]);
+    for (const { slab } of a.kept) slab.release();
   });
 });
