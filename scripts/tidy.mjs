@@ -10,7 +10,7 @@ import { checkLinks } from "./tidy/links.mjs";
 import { checkSource, parseSource } from "./tidy/source.mjs";
 import { checkText } from "./tidy/text.mjs";
 
-const ignoredFolders = new Set(["node_modules", "dist", ".git", ".cache", "coverage"]);
+const ignoredFolders = new Set(["node_modules", "dist", "build", ".git", ".cache", "coverage"]);
 const ignoredFiles = /\.(tgz|log)$/;
 const code = /\.(ts|mts|mjs|js)$/;
 const generated = /^src\/wire\/generated\//;

@@ -186,6 +186,8 @@ export class EpollLoop {
     const state = this.#states[channel] ?? 0;
     if ((state & (OPEN | CLOSING | RESETTING)) !== OPEN) return WRITE.REFUSED;
     if (start === end) return this.queued[channel]! > 0 ? WRITE.QUEUED : WRITE.SENT;
+    // First of all: a flush lets go of the slabs and slots of what was appended before it.
+    if (this.#header[HEADER.OPERATIONS] === LAYOUT.operations) this.#flush();
     const slot = slab === this.#lastSlab ? this.#lastSlot : this.#slotOf(slab);
     if (this.#retained.at(-1) !== slab) this.#retained.push(slab.retain());
     this.#append(OPERATION.WRITE | (slot << 8), channel, start, end);
@@ -378,6 +380,7 @@ export class EpollLoop {
     this.#header[HEADER.WANTED] = 1;
   }
 
+  /** May flush. */
   #slotOf(slab: Slab): number {
     let slot = this.#slots.get(slab);
     if (slot === undefined) {
