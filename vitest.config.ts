@@ -33,6 +33,20 @@ export default defineConfig({
           hookTimeout: 30_000,
         },
       },
+      {
+        extends: true,
+        test: {
+          name: "hostile-tcp-net",
+          // What serves TCP by default was looked at above; the rest of it has nothing to do with TCP.
+          include: ["test/hostile/**/*.test.ts"],
+          exclude: ["test/hostile/websocket.test.ts"],
+          env: { HOLDFAST_TCP_TRANSPORT: "tcp-net" },
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
+        },
+      },
     ],
   },
 });

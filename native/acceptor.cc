@@ -82,7 +82,7 @@ int32_t Acceptors::add(int fd, uint8_t member) {
     acceptor.fd = fd;
     acceptor.member = member;
     acceptor.is_starved = false;
-    if (watch(index, true, EPOLL_CTL_ADD)) return index;
+    if (watch(index)) return index;
     int error = errno;
     acceptor.fd = -1;
     return -error;
@@ -99,9 +99,11 @@ void Acceptors::remove(int32_t index) {
   acceptors_[index].generation++;
 }
 
-void Acceptors::retry(int32_t index) {
-  if (index < 0 || index >= ACCEPTORS_MAX || acceptors_[index].fd < 0) return;
-  if (acceptors_[index].is_starved) watch(index, true, EPOLL_CTL_MOD);
+bool Acceptors::retry(int32_t index) {
+  if (fd_of(index) < 0 || !acceptors_[index].is_starved) return false;
+  // It fails where others are being refused still.
+  watch(index);
+  return true;
 }
 
 int Acceptors::fd_of(int32_t index) const {
@@ -121,10 +123,11 @@ void Acceptors::on_event(int32_t index, RecordList& told) {
   for (int32_t taken = 0; taken < ACCEPTS_MAX; taken++) {
     int fd = accept4(acceptor.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      acceptor.is_starved = false;
       counters_[COUNTER_ACCEPTED]++;
       told.add(RECORD_ACCEPTED, acceptor.member, index, fd, 0);
     } else if (errno == EAGAIN) {
+      // Without a free file it would not have come to this.
+      acceptor.is_starved = false;
       return;
     } else if (!is_of_connection(errno)) {
       starve(index, errno, told);
@@ -133,44 +136,53 @@ void Acceptors::on_event(int32_t index, RecordList& told) {
   }
 }
 
-/** Told once, until a connection was accepted again. */
+/** Told and counted once, until everybody who waits could be accepted again. */
 void Acceptors::starve(int32_t index, int error, RecordList& told) {
   Acceptor& acceptor = acceptors_[index];
-  watch(index, false, EPOLL_CTL_MOD);
   if (!acceptor.is_starved) {
     acceptor.is_starved = true;
     counters_[COUNTER_ACCEPT_ERRORS]++;
     told.add(RECORD_ACCEPT_ERROR, acceptor.member, index, error, 0);
   }
-  if (error == EMFILE || error == ENFILE) refuse_waiting(acceptor);
+  bool is_out_of_files = error == EMFILE || error == ENFILE;
+  if (is_out_of_files && refuse_waiting(acceptor)) return;
+  // Left in the set, one that was shut down would be reported for ever, whatever is asked for.
+  epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, acceptor.fd, nullptr);
 }
 
-/** Whoever waits learns that there is no room, instead of waiting for nothing. */
-void Acceptors::refuse_waiting(Acceptor& acceptor) {
-  for (int32_t refused = 0; refused < ACCEPTS_MAX && reserve_fd_ >= 0; refused++) {
+/**
+ * Whoever waits learns that there is no room, instead of waiting for nothing.
+ * @returns whether more may wait, who are refused in the next batch.
+ */
+bool Acceptors::refuse_waiting(Acceptor& acceptor) {
+  if (reserve_fd_ < 0) reserve_fd_ = open_reserve();
+  for (int32_t refused = 0; refused < ACCEPTS_MAX; refused++) {
+    if (reserve_fd_ < 0) return false;
     ::close(reserve_fd_);
     int fd = accept4(acceptor.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     int error = errno;
-    if (fd >= 0) {
-      // FIN even where bytes came: unread, they would make it a reset.
-      char unread[4096];
-      ssize_t length = recv(fd, unread, sizeof unread, MSG_DONTWAIT);
-      (void)length;
-      ::close(fd);
-      counters_[COUNTER_ACCEPT_REFUSED]++;
-    }
+    if (fd >= 0) refuse(fd);
     reserve_fd_ = open_reserve();
-    if (fd < 0 && !is_of_connection(error)) return;
+    if (fd < 0 && !is_of_connection(error)) return false;
   }
-  if (reserve_fd_ < 0) reserve_fd_ = open_reserve();
+  return true;
 }
 
-bool Acceptors::watch(int32_t index, bool is_watched, int operation) {
+void Acceptors::refuse(int fd) {
+  // FIN even where bytes came: unread, they would make it a reset.
+  char unread[4096];
+  ssize_t length = recv(fd, unread, sizeof unread, MSG_DONTWAIT);
+  (void)length;
+  ::close(fd);
+  counters_[COUNTER_ACCEPT_REFUSED]++;
+}
+
+bool Acceptors::watch(int32_t index) {
   epoll_event event = {};
-  event.events = is_watched ? static_cast<uint32_t>(EPOLLIN) : 0;
+  event.events = EPOLLIN;
   uint64_t generation = acceptors_[index].generation;
   event.data.u64 = (generation << 32) | EVENT_BIT | static_cast<uint64_t>(index);
-  return epoll_ctl(epoll_fd_, operation, acceptors_[index].fd, &event) == 0;
+  return epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, acceptors_[index].fd, &event) == 0;
 }
 
 }  // namespace holdfast

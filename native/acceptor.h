@@ -26,7 +26,7 @@ struct Acceptor {
   int fd = -1;
   uint32_t generation = 0;
   uint8_t member = 0;
-  /** Out of files, and JavaScript knows: it is not watched until it is retried. */
+  /** Out of files, and JavaScript knows, which retries it: until then it may not be watched. */
   bool is_starved = false;
 };
 
@@ -41,8 +41,8 @@ class Acceptors {
   int32_t add(int fd, uint8_t member);
   /** Closes it: what it has not accepted is lost. */
   void remove(int32_t index);
-  /** Tries again whether there are files. */
-  void retry(int32_t index);
+  /** Tries again whether there are files. @returns whether it is out of files, as far as known. */
+  bool retry(int32_t index);
   /** Nothing of it may be called afterwards. */
   void close_all();
   /** Connections wait. Adds ACCEPTS_MAX records and one more at most. */
@@ -57,9 +57,10 @@ class Acceptors {
  private:
   static constexpr uint64_t EVENT_BIT = 0x80000000;
 
-  bool watch(int32_t index, bool is_watched, int operation);
+  bool watch(int32_t index);
   void starve(int32_t index, int error, RecordList& told);
-  void refuse_waiting(Acceptor& acceptor);
+  bool refuse_waiting(Acceptor& acceptor);
+  void refuse(int fd);
 
   const int epoll_fd_;
   double* const counters_;

@@ -104,13 +104,16 @@ class LoopHandle {
   bool take_arrays(const Arguments& arguments);
   bool start(napi_value self, napi_value on_turn);
   void keep(napi_value value);
+  int32_t collect();
   void turn();
   void call();
+  void stay_awake();
   void close_unclaimed();
   void release();
 
   static void on_poll(uv_poll_t* poll, int status, int events);
   static void on_prepare(uv_prepare_t* prepare);
+  static void on_idle(uv_idle_t*) {}
   static void on_closed(uv_handle_t* handle);
   static void on_collected(napi_env env, void* data, void* hint);
   static void on_cleanup(napi_async_cleanup_hook_handle hook, void* data);
@@ -131,6 +134,8 @@ class LoopHandle {
   SharedMemory shared_;
   uv_poll_t poll_;
   uv_prepare_t prepare_;
+  /** Active while there is more to collect: libuv then polls without waiting. */
+  uv_idle_t idle_;
   int open_handles_ = 0;
   bool is_in_turn_ = false;
   bool is_collected_ = false;
@@ -214,6 +219,9 @@ bool LoopHandle::start(napi_value self, napi_value on_turn) {
   uv_prepare_init(uv, &prepare_);
   prepare_.data = this;
   open_handles_++;
+  uv_idle_init(uv, &idle_);
+  idle_.data = this;
+  open_handles_++;
   loop_ = new (std::nothrow) Loop(epoll_fd, shared_);
   if (loop_ == nullptr) {
     close();
@@ -254,19 +262,35 @@ void LoopHandle::on_poll(uv_poll_t* poll, int status, int) {
   auto* handle = static_cast<LoopHandle*>(poll->data);
   // Somebody runs the loop from inside a callback: the batch that is under way comes first.
   if (handle->is_in_turn_ || handle->loop_ == nullptr || status != 0) return;
-  RecordList told = {handle->records_, RECORDS_MAX, 0};
-  handle->loop_->collect(told);
-  if (told.count == 0) return;
-  handle->header_[HEADER_RECORDS] = told.count;
-  handle->header_[HEADER_BEGUN] = 0;
-  handle->turn();
+  if (handle->collect() > 0) handle->turn();
 }
 
+/** Before libuv polls: what was asked for outside of a batch, and what was left of the last one. */
 void LoopHandle::on_prepare(uv_prepare_t* prepare) {
   auto* handle = static_cast<LoopHandle*>(prepare->data);
   if (handle->is_in_turn_ || handle->loop_ == nullptr) return;
   const int32_t* header = handle->header_;
-  if (header[HEADER_OPERATIONS] != 0 || header[HEADER_WANTED] != 0) handle->turn();
+  int32_t records = handle->loop_->has_more() ? handle->collect() : 0;
+  bool is_wanted = header[HEADER_OPERATIONS] != 0 || header[HEADER_WANTED] != 0;
+  if (records > 0 || is_wanted) handle->turn();
+  else handle->stay_awake();
+}
+
+/** @returns how many records there are. */
+int32_t LoopHandle::collect() {
+  RecordList told = {records_, RECORDS_MAX, 0};
+  loop_->collect(told);
+  header_[HEADER_RECORDS] = told.count;
+  header_[HEADER_BEGUN] = 0;
+  return told.count;
+}
+
+void LoopHandle::stay_awake() {
+  bool is_active = uv_is_active(reinterpret_cast<uv_handle_t*>(&idle_)) != 0;
+  bool has_more = loop_->has_more();
+  if (has_more == is_active) return;
+  if (has_more) uv_idle_start(&idle_, on_idle);
+  else uv_idle_stop(&idle_);
 }
 
 /** A handler that throws must not cost the others their records: they are called again. */
@@ -278,6 +302,7 @@ void LoopHandle::turn() {
   header_[HEADER_RECORDS] = 0;
   header_[HEADER_BEGUN] = 0;
   is_in_turn_ = false;
+  if (loop_ != nullptr) stay_awake();
 }
 
 void LoopHandle::call() {
@@ -316,6 +341,7 @@ void LoopHandle::close() {
   if (uv_is_closing(poll)) return;
   uv_close(poll, on_closed);
   uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), on_closed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&idle_), on_closed);
   close_unclaimed();
   delete loop_;
   loop_ = nullptr;
@@ -459,11 +485,13 @@ napi_value close_acceptor(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+/** (acceptor) -> 1 where it was out of files, and may still be */
 napi_value retry_acceptor(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   LoopHandle* handle = LoopHandle::of(env, arguments);
-  if (handle != nullptr) handle->loop()->acceptors().retry(arguments.integer(0));
-  return nullptr;
+  bool is_starved =
+      handle != nullptr && handle->loop()->acceptors().retry(arguments.integer(0));
+  return int_value(env, is_starved ? 1 : 0);
 }
 
 /** (acceptor) -> "address:port", "" for a Unix socket */

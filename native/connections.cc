@@ -11,14 +11,15 @@ namespace holdfast {
 
 namespace {
 
-constexpr uint8_t WATCH_IN = 1;
-constexpr uint8_t WATCH_OUT = 2;
+/** RDHUP and PRI: a read that falls short is not the last one then. */
+constexpr uint32_t EVENTS_IN = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+constexpr uint32_t EVENTS_OUT = EVENTS_IN | EPOLLOUT;
+constexpr uint32_t ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 
-uint32_t epoll_events(uint8_t interest) {
-  uint32_t events = 0;
-  if ((interest & WATCH_IN) != 0) events |= EPOLLIN;
-  if ((interest & WATCH_OUT) != 0) events |= EPOLLOUT;
-  return events;
+bool is_unix(int fd) {
+  int domain = 0;
+  socklen_t length = sizeof domain;
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX;
 }
 
 int pending_error(int fd) {
@@ -62,9 +63,12 @@ int32_t Connections::add(int fd, uint8_t member, Phase phase) {
     return -ENOSPC;
   }
   Socket& socket = table_.at(channel);
-  socket.interest = phase == PHASE_CONNECTING ? WATCH_OUT : WATCH_IN;
+  bool is_connecting = phase == PHASE_CONNECTING;
+  if (is_connecting) socket.flags |= SOCKET_WATCHES_OUT;
+  // A message that carries files ends a read of a Unix socket.
+  if (is_unix(fd)) socket.flags |= SOCKET_READ_TO_END;
   epoll_event event = {};
-  event.events = epoll_events(socket.interest);
+  event.events = is_connecting ? EVENTS_OUT : EVENTS_IN;
   event.data.u64 = event_key(channel, socket.generation);
   if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) {
     int error = errno;
@@ -77,19 +81,19 @@ int32_t Connections::add(int fd, uint8_t member, Phase phase) {
 }
 
 void Connections::on_event(int32_t channel, uint32_t events, RecordList& told) {
-  if (table_.at(channel).phase == PHASE_CONNECTING) {
-    on_connecting(channel, events, told);
-    return;
-  }
-  if ((events & EPOLLOUT) != 0) drain(channel, told);
-  constexpr uint32_t readable = EPOLLIN | EPOLLHUP | EPOLLERR;
+  if (table_.at(channel).phase == PHASE_CONNECTING) on_connecting(channel, events, told);
   Socket& socket = table_.at(channel);
-  if (socket.phase != PHASE_OPEN || (events & readable) == 0) return;
-  bool is_read = (socket.flags & (SOCKET_PAUSED | SOCKET_PEER_ENDED)) == 0;
-  if (is_read) {
+  if (socket.phase != PHASE_OPEN) return;
+  if ((events & EPOLLOUT) != 0) drain(channel, told);
+  if (socket.phase != PHASE_OPEN || (events & (EPOLLIN | EPOLLPRI | ENDS)) == 0) return;
+  if ((events & (EPOLLPRI | ENDS)) != 0) socket.flags |= SOCKET_READ_TO_END;
+  socket.flags |= SOCKET_READABLE;
+  if ((socket.flags & (SOCKET_PAUSED | SOCKET_PEER_ENDED)) == 0) {
     read(channel, told);
-  } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-    on_trouble(channel, events, told);
+  } else if ((events & EPOLLERR) != 0) {
+    // Nobody reads it, so that nothing else would tell of the reset.
+    int error = pending_error(socket.fd);
+    if (error != 0) fail(channel, error, told);
   }
 }
 
@@ -102,13 +106,27 @@ void Connections::on_connecting(int32_t channel, uint32_t events, RecordList& to
     socket.phase = PHASE_OPEN;
     count(COUNTER_CONNECTS, 1);
     told.add(RECORD_CONNECTED, socket.member, channel, 0, 0);
-    watch(channel);
   } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
     fail(channel, ECONNRESET, told);
   }
 }
 
-/** Level-triggered: what one read leaves is reported again, after everybody else had a turn. */
+void Connections::on_ready(int32_t channel, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  socket.flags &= static_cast<uint8_t>(~SOCKET_LISTED);
+  constexpr uint8_t deaf = SOCKET_PAUSED | SOCKET_PEER_ENDED;
+  if ((socket.flags & (SOCKET_READABLE | deaf)) == SOCKET_READABLE) read(channel, told);
+}
+
+/** Lists it, where there is something to read and nothing against it. */
+void Connections::want_read(int32_t channel) {
+  Socket& socket = table_.at(channel);
+  if ((socket.flags & SOCKET_READABLE) == 0 || (socket.flags & SOCKET_LISTED) != 0) return;
+  // Without memory for its place it waits for the peer's next bytes, or for its deadline.
+  if (ready_.push(event_key(channel, socket.generation))) socket.flags |= SOCKET_LISTED;
+}
+
+/** One read: what it leaves comes after everybody else had a turn. */
 void Connections::read(int32_t channel, RecordList& told) {
   Socket& socket = table_.at(channel);
   ssize_t length = recv(socket.fd, shared_.receive + received_, READ_BYTES_MAX, MSG_DONTWAIT);
@@ -117,30 +135,21 @@ void Connections::read(int32_t channel, RecordList& told) {
     told.add(RECORD_DATA, socket.member, channel, received_, static_cast<int32_t>(length));
     received_ += static_cast<int32_t>(length);
     count(COUNTER_BYTES_IN, static_cast<double>(length));
+    bool is_last = length < READ_BYTES_MAX && (socket.flags & SOCKET_READ_TO_END) == 0;
+    if (is_last) socket.flags &= static_cast<uint8_t>(~SOCKET_READABLE);
+    else want_read(channel);
   } else if (length == 0) {
     socket.flags |= SOCKET_PEER_ENDED;
     told.add(RECORD_END, socket.member, channel, 0, 0);
     if ((socket.flags & SOCKET_SHUT) != 0) end(channel, 0, told);
-    else watch(channel);
   } else if (errno == EAGAIN) {
+    socket.flags &= static_cast<uint8_t>(~SOCKET_READABLE);
     count(COUNTER_READ_AGAIN, 1);
-  } else if (errno != EINTR) {
+  } else if (errno == EINTR) {
+    want_read(channel);
+  } else {
     fail(channel, errno, told);
   }
-}
-
-/** A hangup of a connection that is not read: paused, or its peer's FIN has come already. */
-void Connections::on_trouble(int32_t channel, uint32_t events, RecordList& told) {
-  Socket& socket = table_.at(channel);
-  int error = (events & EPOLLERR) != 0 ? pending_error(socket.fd) : 0;
-  if (error != 0) {
-    fail(channel, error, told);
-    return;
-  }
-  // Both directions are shut, which epoll would report without end. Whoever resumes or closes it
-  // finds out; bytes that a paused one has not read stay readable.
-  epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, socket.fd, nullptr);
-  socket.flags |= SOCKET_DETACHED;
 }
 
 void Connections::write(int32_t channel, iovec* pieces, int piece_count, RecordList& told) {
@@ -196,7 +205,7 @@ void Connections::enqueue(int32_t channel, const iovec* pieces, int piece_count,
   set_queued(channel, static_cast<double>(size));
   if (!is_first) return;
   told.add(RECORD_QUEUED, socket.member, channel, 0, 0);
-  watch(channel);
+  if ((socket.flags & SOCKET_WATCHES_OUT) == 0) watch_out(channel);
 }
 
 void Connections::drain(int32_t channel, RecordList& told) {
@@ -219,7 +228,6 @@ void Connections::drain(int32_t channel, RecordList& told) {
   drop_queue(socket, channel);
   told.add(RECORD_DRAIN, socket.member, channel, 0, 0);
   if ((socket.flags & SOCKET_CLOSE_ASKED) != 0) shut(channel, told);
-  if (socket.phase == PHASE_OPEN) watch(channel);
 }
 
 void Connections::pause(int32_t channel) {
@@ -227,14 +235,13 @@ void Connections::pause(int32_t channel) {
   // Once it is to end, the peer's end must be heard.
   if (socket.phase != PHASE_OPEN || (socket.flags & SOCKET_CLOSE_ASKED) != 0) return;
   socket.flags |= SOCKET_PAUSED;
-  watch(channel);
 }
 
 void Connections::resume(int32_t channel) {
   Socket& socket = table_.at(channel);
   if (socket.phase != PHASE_OPEN || (socket.flags & SOCKET_PAUSED) == 0) return;
   socket.flags &= static_cast<uint8_t>(~SOCKET_PAUSED);
-  watch(channel);
+  want_read(channel);
 }
 
 void Connections::close(int32_t channel, RecordList& told) {
@@ -247,7 +254,7 @@ void Connections::close(int32_t channel, RecordList& told) {
   socket.flags |= SOCKET_CLOSE_ASKED;
   socket.flags &= static_cast<uint8_t>(~SOCKET_PAUSED);
   if (socket.queue == nullptr) shut(channel, told);
-  if (socket.phase == PHASE_OPEN) watch(channel);
+  if (socket.phase == PHASE_OPEN) want_read(channel);
 }
 
 void Connections::shut(int32_t channel, RecordList& told) {
@@ -309,22 +316,17 @@ void Connections::abandon_all() {
   }
 }
 
-/** Asks epoll for what the connection waits for now. */
-void Connections::watch(int32_t channel) {
+/**
+ * The first time that something is queued: from then on for good, since under an edge trigger it
+ * costs nothing while nothing is queued. If it has become writable meanwhile, epoll says so now.
+ */
+void Connections::watch_out(int32_t channel) {
   Socket& socket = table_.at(channel);
-  uint8_t interest = 0;
-  if ((socket.flags & (SOCKET_PAUSED | SOCKET_PEER_ENDED)) == 0) interest |= WATCH_IN;
-  if (socket.queue != nullptr) interest |= WATCH_OUT;
-  bool is_detached = (socket.flags & SOCKET_DETACHED) != 0;
-  if (is_detached ? interest == 0 : interest == socket.interest) return;
   epoll_event event = {};
-  event.events = epoll_events(interest);
+  event.events = EVENTS_OUT;
   event.data.u64 = event_key(channel, socket.generation);
-  // Only ADD can fail, for want of memory: the deadlines above then end a connection that is deaf.
-  int operation = is_detached ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-  if (epoll_ctl(epoll_fd_, operation, socket.fd, &event) != 0) return;
-  socket.interest = interest;
-  socket.flags &= static_cast<uint8_t>(~SOCKET_DETACHED);
+  epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, socket.fd, &event);
+  socket.flags |= SOCKET_WATCHES_OUT;
 }
 
 void Connections::set_queued(int32_t channel, double bytes) { shared_.queued[channel] = bytes; }

@@ -1,5 +1,9 @@
 // What happens to the connections of a loop: bytes come, the queue drains, ends come in every order.
 // Everything here takes the list that tells JavaScript of it. Nothing here calls JavaScript.
+//
+// Epoll is edge-triggered: a level-triggered event costs a second poll of its socket in the next
+// epoll_wait, a tenth of an echo. What an event promised and was not read (a full read, a pause) is
+// remembered in the socket's flags, and read later from a list.
 #pragma once
 
 #include <sys/uio.h>
@@ -9,6 +13,7 @@
 
 #include "layout.h"
 #include "record_list.h"
+#include "ready_list.h"
 #include "socket_table.h"
 
 namespace holdfast {
@@ -35,8 +40,12 @@ class Connections {
 
   /** Takes a file over that is open, or that is connecting. @returns the channel, or -errno. */
   int32_t add(int fd, uint8_t member, Phase phase);
-  /** What epoll reported of a channel. Adds three records at most. */
+  /** What epoll reported of a channel. Adds four records at most. */
   void on_event(int32_t channel, uint32_t events, RecordList& told);
+  /** Connections that have something to read and will get no event for it. */
+  ReadyList& ready() { return ready_; }
+  /** The turn of one that was listed. Adds two records at most. */
+  void on_ready(int32_t channel, RecordList& told);
   /** Bytes of the receive buffer that the next read may fill are free. */
   bool can_read() const { return received_ + READ_BYTES_MAX <= RECEIVE_BYTES; }
   /** The receive buffer is free again. */
@@ -59,17 +68,18 @@ class Connections {
   void drain(int32_t channel, RecordList& told);
   void enqueue(int32_t channel, const iovec* pieces, int count, size_t sent, RecordList& told);
   void shut(int32_t channel, RecordList& told);
-  void on_trouble(int32_t channel, uint32_t events, RecordList& told);
+  void want_read(int32_t channel);
   void fail(int32_t channel, int error, RecordList& told);
   void end(int32_t channel, int error, RecordList& told);
   void drop_queue(Socket& socket, int32_t channel);
-  void watch(int32_t channel);
+  void watch_out(int32_t channel);
   void set_queued(int32_t channel, double bytes);
   void count(Counter counter, double by) { shared_.counters[counter] += by; }
 
   const int epoll_fd_;
   SharedMemory& shared_;
   SocketTable table_;
+  ReadyList ready_;
   size_t queue_bytes_max_ = SIZE_MAX;
   /** Bytes of the receive buffer that this batch has filled. */
   int32_t received_ = 0;

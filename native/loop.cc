@@ -27,24 +27,47 @@ void Loop::set_queued(double* queued, int32_t length) {
   shared_.queued_length = length;
 }
 
-/**
- * Events that did not fit the last batch come first: epoll would name the same connections again,
- * and those that send most would starve the others.
- */
 void Loop::collect(RecordList& told) {
+  connections_.begin_batch();
+  int32_t count = collect_ready(told);
+  count += collect_events(told);
+  count_batch(count);
+}
+
+bool Loop::has_room(const RecordList& told) const {
+  return connections_.can_read() && told.room() >= RECORDS_PER_EVENT;
+}
+
+/** Those that are listed now: one that is listed again waits until the others had a turn. */
+int32_t Loop::collect_ready(RecordList& told) {
+  ReadyList& ready = connections_.ready();
+  auto listed = static_cast<int32_t>(ready.size() < EVENTS_MAX ? ready.size() : EVENTS_MAX);
+  int32_t count = 0;
+  for (; count < listed && has_room(told); count++) {
+    uint64_t key = ready.shift();
+    if (live_socket(key) == nullptr) shared_.counters[COUNTER_STALE_EVENTS]++;
+    else connections_.on_ready(static_cast<int32_t>(key & 0xffffffff), told);
+  }
+  return count;
+}
+
+/** Events that did not fit the last batch come first. */
+int32_t Loop::collect_events(RecordList& told) {
   if (next_event_ == event_count_) {
     next_event_ = 0;
-    event_count_ = 0;
     int ready = epoll_wait(epoll_fd_, events_, EVENTS_MAX, 0);
-    if (ready > 0) event_count_ = ready;
+    event_count_ = ready > 0 ? ready : 0;
   }
-  connections_.begin_batch();
   int32_t first = next_event_;
-  while (next_event_ < event_count_ && connections_.can_read() &&
-         told.room() >= RECORDS_PER_EVENT) {
-    on_event(events_[next_event_++], told);
-  }
-  count_batch(next_event_ - first);
+  while (next_event_ < event_count_ && has_room(told)) on_event(events_[next_event_++], told);
+  return next_event_ - first;
+}
+
+/** Null where the connection has gone, whoever has its channel now. */
+Socket* Loop::live_socket(uint64_t key) {
+  Socket* socket = connections_.table().get(static_cast<int32_t>(key & 0xffffffff));
+  if (socket == nullptr || socket->generation != static_cast<uint32_t>(key >> 32)) return nullptr;
+  return socket->phase == PHASE_ENDED ? nullptr : socket;
 }
 
 void Loop::on_event(const epoll_event& event, RecordList& told) {
@@ -53,15 +76,11 @@ void Loop::on_event(const epoll_event& event, RecordList& told) {
     int32_t index = acceptors_.index_of(key);
     if (index >= 0) acceptors_.on_event(index, told);
     else shared_.counters[COUNTER_STALE_EVENTS]++;
-    return;
+  } else if (live_socket(key) != nullptr) {
+    connections_.on_event(static_cast<int32_t>(key & 0xffffffff), event.events, told);
+  } else {
+    shared_.counters[COUNTER_STALE_EVENTS]++;
   }
-  auto channel = static_cast<int32_t>(key & 0xffffffff);
-  auto generation = static_cast<uint32_t>(key >> 32);
-  Socket* socket = connections_.table().get(channel);
-  bool is_live = socket != nullptr && socket->generation == generation &&
-                 (socket->phase == PHASE_OPEN || socket->phase == PHASE_CONNECTING);
-  if (is_live) connections_.on_event(channel, event.events, told);
-  else shared_.counters[COUNTER_STALE_EVENTS]++;
 }
 
 void Loop::count_batch(int32_t events) {

@@ -33,8 +33,16 @@ class Loop {
    * Whatever was read lies in the receive buffer until the next call.
    */
   void collect(RecordList& told);
+  /** There is more to collect, of which epoll will not tell. */
+  bool has_more() {
+    return next_event_ < event_count_ || connections_.ready().size() > 0;
+  }
 
  private:
+  bool has_room(const RecordList& told) const;
+  int32_t collect_ready(RecordList& told);
+  int32_t collect_events(RecordList& told);
+  Socket* live_socket(uint64_t key);
   void on_event(const epoll_event& event, RecordList& told);
   void count_batch(int32_t events);
 

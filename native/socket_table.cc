@@ -37,7 +37,6 @@ int32_t SocketTable::add(int32_t fd, uint8_t member, Phase phase) {
   socket.phase = phase;
   socket.flags = 0;
   socket.member = member;
-  socket.interest = 0;
   used_++;
   return channel;
 }

@@ -25,8 +25,14 @@ enum SocketFlag : uint8_t {
   SOCKET_CLOSE_ASKED = 4,
   /** Our FIN was sent. */
   SOCKET_SHUT = 8,
-  /** Not in the epoll set: there it would report a hangup for ever that nobody can act on. */
-  SOCKET_DETACHED = 16,
+  /** There may be something to read, of which epoll will not tell again. */
+  SOCKET_READABLE = 16,
+  /** In the list of those that are read without an event. */
+  SOCKET_LISTED = 32,
+  /** epoll tells when it can be written to. */
+  SOCKET_WATCHES_OUT = 64,
+  /** A short read does not mean that nothing is left. */
+  SOCKET_READ_TO_END = 128,
 };
 
 /** 32 bytes, beside 8 for the size of its queue in shared memory. */
@@ -40,8 +46,6 @@ struct Socket {
   Phase phase;
   uint8_t flags;
   uint8_t member;
-  /** What epoll was asked to watch for: see connections.cc. */
-  uint8_t interest;
 };
 
 class SocketTable {

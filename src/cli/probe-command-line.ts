@@ -1,7 +1,8 @@
 // The command line of `holdfast-probe`: arguments to options, options to a run, its end to a code.
 import { Command, CommanderError, Option } from "commander";
-import { HoldfastError } from "../base/errors.ts";
+import { type ErrorCode, HoldfastError } from "../base/errors.ts";
 import { packageVersion } from "../observe/package-version.ts";
+import { PROBE_TRANSPORTS } from "../probe/probe-network.ts";
 import { exitCodeOf, OTHER_EXIT_CODES, OUTCOME_TABLE } from "../probe/report.ts";
 import {
   capacityOptions,
@@ -58,6 +59,12 @@ Examples:
   holdfast-probe load ws://127.0.0.1:7401 -c 1k --stages 10s:1k,30s:10k --arrival poisson \\
     --threshold 'response:p(99)<50ms over 5s' --fault slow-reader=1%,churn=20/s`;
 
+/** An option asks for what makes no sense, or for what this host does not have. */
+const INVALID_CODES: readonly ErrorCode[] = [
+  "HOLDFAST_OPTIONS_INVALID",
+  "HOLDFAST_TRANSPORT_UNAVAILABLE",
+];
+
 /** Runs the command that `args` name until it ends. */
 export async function runProbeCommandLine(
   args: readonly string[],
@@ -76,7 +83,7 @@ export async function runProbeCommandLine(
       return error.exitCode === 0 ? 0 : OTHER_EXIT_CODES.usage.exitCode;
     if (!(error instanceof HoldfastError)) throw error;
     terminal.writeError(`holdfast-probe: ${error.message}\n`);
-    if (error.code === "HOLDFAST_OPTIONS_INVALID") {
+    if (INVALID_CODES.includes(error.code)) {
       return OTHER_EXIT_CODES.invalid.exitCode;
     }
     return error.code === "HOLDFAST_CONNECT_FAILED"
@@ -245,6 +252,12 @@ function addCommon(command: Command): Command {
     .option("--server-stats <source>", "URL of /stats, or process id; repeatable", collect)
     .option("--local-ips <addresses>", "local addresses: a list, CIDR too")
     .option("--local-ports <first-last>", "local ports")
+    .addOption(
+      new Option(
+        "--transport <name>",
+        "what carries TCP, Unix sockets and WebSocket (default: tcp-epoll where it can be used)",
+      ).choices(PROBE_TRANSPORTS),
+    )
     .option("--generators <count>", "generator processes at least", "1")
     .option("--seed <number>", "the same seed gives the same schedule (default: random)")
     .option("--json", "print the report as JSON")

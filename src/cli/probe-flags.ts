@@ -5,6 +5,7 @@ import { Prng } from "../base/prng.ts";
 import type { DoctorQuestion } from "../probe/doctor.ts";
 import { EVENT_BYTES_MIN } from "../probe/dialogue.ts";
 import type { Faults, Protocol, Traffic } from "../probe/generator-messages.ts";
+import { chooseTransport, type ProbeTransport } from "../probe/probe-network.ts";
 import type { CapacityOptions, LoadOptions, ProbeOptions } from "../probe/probe-options.ts";
 import {
   formatCount,
@@ -40,6 +41,7 @@ interface CommonFlags extends OutputFlags {
   readonly localIps?: string;
   readonly localPorts?: string;
   readonly generators: string;
+  readonly transport?: ProbeTransport;
   readonly seed?: string;
 }
 
@@ -202,6 +204,7 @@ function commonOptions(
     operationTimeoutMs: timeOf("--echo-timeout", flags.echoTimeout),
     token: flags.token ?? env["HOLDFAST_PROBE_TOKEN"] ?? "",
     isInsecure: flags.insecure === true,
+    transport: chooseTransport(flags.transport ?? "auto"),
     localIps: flags.localIps === undefined ? [] : expandLocalIps(flags.localIps),
     localPorts: portsOf(flags.localPorts),
     generators: countOf("--generators", flags.generators, GENERATORS_MAX),

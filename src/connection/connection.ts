@@ -20,6 +20,7 @@ import type { ClientConnection, DisconnectOptions } from "./client-connection.ts
 import { CLOSE_REASONS, type CloseCause, type CloseReason, reasonOfCode } from "./close-reason.ts";
 import type { ConnectionContext } from "./connection-context.ts";
 import { armDeadline, onDeadline } from "./deadlines.ts";
+import { MARK } from "./mark.ts";
 import type { SendOutcome } from "./outbound.ts";
 import { PAUSED_BY } from "./paused-by.ts";
 import { onFrame, readLater, receive } from "./receive.ts";
@@ -54,6 +55,18 @@ export interface Note {
 }
 const NOTES_MAX = 16;
 
+interface SignCount {
+  sinceTick: number;
+  count: number;
+}
+
+/** Why a connection is closing or has closed. */
+export interface Ending {
+  readonly reason: CloseReason;
+  readonly cause: CloseCause;
+  readonly code: number;
+}
+
 export interface CloseOptions {
   /** 4000-4999 for reason "application"; otherwise the reason's own code. */
   readonly code?: number;
@@ -85,26 +98,15 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   calls: number = 0;
   /** Handlers that have not come to an end; some of their calls may have been answered for them. */
   handlersRunning: number = 0;
-  /** WebSocket pings and pongs since the tick after it. */
-  signs: number = 0;
-  signsSince: number = 0;
-  /** A raw listener's handler knows of it. */
-  hasRawOpened: boolean = false;
+  /** What has come about and stays so: bits of MARK. */
+  marks: number = 0;
+  /** WebSocket pings and pongs that it sent lately. */
+  signs: SignCount | null = null;
   /** The newest call under way; the others follow it. */
   work: Work | null = null;
-  /** The peer will send no more. */
-  hasPeerEnded: boolean = false;
-  /** It came when the server was full, only to be told so. */
-  isTurnedAway: boolean = false;
-  /** It was active once: the application has been told of it. */
-  wasActive: boolean = false;
-  /** It was told to go away, and ends when its calls have. */
-  isDraining: boolean = false;
   unread: Unread | null = null;
   queue: SendQueue | null = null;
-  closeReason: CloseReason | null = null;
-  closeCause: CloseCause | null = null;
-  closeCode: number = 0;
+  ending: Ending | null = null;
   notes: Ring<Note> | null = null;
 
   // What the server knows about it; here so that it costs a field and no object.
@@ -148,6 +150,10 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     return this.queue === null ? 0 : this.queue.totalBytes;
   }
 
+  has(mark: number): boolean {
+    return (this.marks & mark) !== 0;
+  }
+
   get isOpen(): boolean {
     return this.state === STATE.ACTIVE || this.state === STATE.IDLE;
   }
@@ -171,11 +177,13 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   open(): void {
     this.move(STATE_EVENTS.open);
     this.move(STATE_EVENTS.ready);
-    if (this.context.raw !== null && !this.isTurnedAway) {
+    if (this.context.raw !== null && !this.has(MARK.TURNED_AWAY)) {
       this.move(STATE_EVENTS.welcome);
       this.context.handler.onRawOpen(this);
-      this.hasRawOpened = this.isOpen;
-      if (this.hasRawOpened) this.#tellRaw("onOpen");
+      if (this.isOpen) {
+        this.marks |= MARK.RAW_OPENED;
+        tellRaw(this, "onOpen");
+      }
     }
     if (this.state < STATE.CLOSING) armDeadline(this);
   }
@@ -245,8 +253,8 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     this.calls--;
     if (this.state >= STATE.CLOSING) return;
     if ((this.pausedBy & PAUSED_BY.CALLS) !== 0) this.unpause(PAUSED_BY.CALLS);
-    if (this.calls === 0 && this.isDraining) this.close("shutdown", "draining");
-    else if (this.hasPeerEnded) this.finishAfterEnd();
+    if (this.calls === 0 && this.has(MARK.DRAINING)) this.close("shutdown", "draining");
+    else if (this.has(MARK.PEER_ENDED)) this.finishAfterEnd();
   }
 
   /**
@@ -255,8 +263,8 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   drain(reconnectAfterMs: number): void {
     if (!this.isOpen || this.calls === 0) {
       this.close("shutdown", "draining", { reconnectAfterMs });
-    } else if (!this.isDraining) {
-      this.isDraining = true;
+    } else if (!this.has(MARK.DRAINING)) {
+      this.marks |= MARK.DRAINING;
       if (this.context.raw === null)
         this.context.outbound.goAway(this, "shutdown", { reconnectAfterMs });
     }
@@ -303,7 +311,7 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   /** The peer half-closed: what it asked for is still answered. */
   peerEnded(): void {
     if (this.state >= STATE.CLOSING) return;
-    this.hasPeerEnded = true;
+    this.marks |= MARK.PEER_ENDED;
     this.finishAfterEnd();
   }
 
@@ -320,9 +328,7 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   close(reason: CloseReason, cause: CloseCause, options: CloseOptions = {}): void {
     if (this.state >= STATE.CLOSING || this.state === STATE.INIT) return;
     const { outbound, handler, limits, wheel } = this.context;
-    this.closeReason = reason;
-    this.closeCause = cause;
-    this.closeCode = options.code ?? CLOSE_REASONS[reason].code;
+    this.ending = { reason, cause, code: options.code ?? CLOSE_REASONS[reason].code };
     const wasWelcome = this.isOpen;
     this.move(STATE_EVENTS.close);
     this.dropUnread();
@@ -331,7 +337,8 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     // What the application does when its calls are aborted may have ended it for good.
     if (this.state !== STATE.CLOSING) return;
     if (reason === "slow_consumer") outbound.discardQueue(this);
-    if (this.context.raw === null && !this.isDraining) outbound.goAway(this, reason, options);
+    const isTold = this.context.raw !== null || this.has(MARK.DRAINING);
+    if (!isTold) outbound.goAway(this, reason, options);
     // A peer that was never welcome does not keep a file for long after it was told so.
     if (!wasWelcome) this.since -= Math.max(0, limits.closeTicks - wheel.ticks(LINGER_MS));
     armDeadline(this);
@@ -344,11 +351,12 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
    */
   sign(): void {
     const { wheel } = this.context;
-    if (wheel.nowTick - this.signsSince >= wheel.ticks(1_000)) {
-      this.signsSince = wheel.nowTick;
-      this.signs = 0;
+    this.signs ??= { sinceTick: wheel.nowTick, count: 0 };
+    if (wheel.nowTick - this.signs.sinceTick >= wheel.ticks(1_000)) {
+      this.signs.sinceTick = wheel.nowTick;
+      this.signs.count = 0;
     }
-    if (++this.signs > SIGNS_PER_SECOND_MAX) this.close("rate_limited", "ping_flood");
+    if (++this.signs.count > SIGNS_PER_SECOND_MAX) this.close("rate_limited", "ping_flood");
     // The library answers pings by itself; what it must keep of that is ours to bound.
     else if (
       this.queue === null &&
@@ -360,14 +368,14 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
 
   /** The transport let go; the channel means nothing any more. */
   closed(end: TransportEnd): void {
-    if (this.closeReason === null) this.#closedByPeer(end);
+    if (this.ending === null) endedByPeer(this, end);
     this.move(STATE_EVENTS.closed);
     this.dropUnread();
     const discarded = this.context.outbound.release(this);
     this.context.wheel.destroy(this.timer);
     if (this.context.turn.owner === this) this.context.turn.owner = null;
     assert(this.unread === null && this.queue === null, "a closed connection owns nothing");
-    if (this.hasRawOpened) this.#tellRaw("onClose");
+    if (this.has(MARK.RAW_OPENED)) tellRaw(this, "onClose");
     this.context.handler.onClosed(this, discarded);
   }
 
@@ -382,29 +390,29 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     this.context.handler.onRawError(this, error);
     this.close("internal_error", "handler_error");
   }
+}
 
-  #tellRaw(event: "onOpen" | "onClose"): void {
-    try {
-      this.context.raw?.[event]?.(this);
-    } catch (error) {
-      this.rawFailed(error);
-    }
-  }
+// Functions and no private methods: those would cost every connection a hidden field.
 
-  #closedByPeer(end: TransportEnd): void {
-    const { handler } = this.context;
-    if (end === "malformed") this.#ended("protocol_error", "malformed_websocket");
-    else if (end === "reset") this.#ended("connection_lost", "peer_reset");
-    else if (this.unread !== null) this.#ended("protocol_error", "truncated_frame");
-    else this.#ended("normal", "peer_closed");
-    handler.onClosing(this, this.closeReason!, this.closeCause!);
+function tellRaw(connection: Connection, event: "onOpen" | "onClose"): void {
+  try {
+    connection.context.raw?.[event]?.(connection);
+  } catch (error) {
+    connection.rawFailed(error);
   }
+}
 
-  #ended(reason: CloseReason, cause: CloseCause): void {
-    this.closeReason = reason;
-    this.closeCause = cause;
-    this.closeCode = CLOSE_REASONS[reason].code;
-  }
+function endedByPeer(connection: Connection, end: TransportEnd): void {
+  const [reason, cause] = endOf(connection, end);
+  connection.ending = { reason, cause, code: CLOSE_REASONS[reason].code };
+  connection.context.handler.onClosing(connection, reason, cause);
+}
+
+function endOf(connection: Connection, end: TransportEnd): [CloseReason, CloseCause] {
+  if (end === "malformed") return ["protocol_error", "malformed_websocket"];
+  if (end === "reset") return ["connection_lost", "peer_reset"];
+  if (connection.unread !== null) return ["protocol_error", "truncated_frame"];
+  return ["normal", "peer_closed"];
 }
 
 /** Honest clients ping every few seconds. */

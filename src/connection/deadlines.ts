@@ -2,6 +2,7 @@
 // earliest, and looks again when it fires, so a message costs no more than storing `lastSeen`.
 
 import type { Connection } from "./connection.ts";
+import { MARK } from "./mark.ts";
 import { STATE, STATE_EVENTS } from "./state.ts";
 
 const NEVER = Number.MAX_SAFE_INTEGER;
@@ -130,7 +131,7 @@ function checkIdle(connection: Connection, nowTick: number): void {
  * Bytes may wait that we have chosen not to read, or it has ended its side and awaits its answers.
  */
 function cannotBeHeard(connection: Connection): boolean {
-  return connection.pausedBy !== 0 || connection.hasPeerEnded;
+  return connection.pausedBy !== 0 || connection.has(MARK.PEER_ENDED);
 }
 
 /** Notes are kept while a connection is unusual. */

@@ -196,8 +196,8 @@ export class Outbound {
   finish(connection: Connection): void {
     this.#cork.flushFor(connection);
     if (connection.state !== STATE.CLOSING || connection.queue !== null) return;
-    const reason = connection.closeReason!;
-    connection.context.transport.close(connection.channel, connection.closeCode, reason);
+    const { code, reason } = connection.ending!;
+    connection.context.transport.close(connection.channel, code, reason);
   }
 
   /** What waits for a peer that does not read is given up; what follows may still reach it. */

@@ -7,6 +7,7 @@ import type { ClientMessage } from "../wire/messages.ts";
 import { Payload } from "../wire/payload.ts";
 import type { RawHandler } from "./connection-context.ts";
 import type { Connection } from "./connection.ts";
+import { MARK } from "./mark.ts";
 import { PAUSED_BY } from "./paused-by.ts";
 import { armDeadline } from "./deadlines.ts";
 import { STATE, STATE_EVENTS } from "./state.ts";
@@ -72,7 +73,7 @@ function readOn(connection: Connection): void {
   // While it was not read, nothing could be heard of it.
   connection.lastSeen = context.wheel.nowTick;
   context.transport.resume(connection.channel);
-  if (connection.hasPeerEnded) connection.finishAfterEnd();
+  if (connection.has(MARK.PEER_ENDED)) connection.finishAfterEnd();
 }
 
 /** One frame's body. Called by the frame reader; false stops it. */

@@ -6,6 +6,7 @@ import type { HistogramPairs } from "./histogram.ts";
 import type { LatencyName, OperationKind } from "./report.ts";
 import type { Arrival, RateSegment } from "./schedule.ts";
 import type { SourceRange } from "./source-addresses.ts";
+import type { ProbeTransport } from "./probe-network.ts";
 import type { Target } from "./target.ts";
 
 export type Protocol = "holdfast" | "raw";
@@ -34,6 +35,8 @@ export interface GeneratorSetup {
   readonly token: string;
   /** Certificates are not verified. */
   readonly isInsecure: boolean;
+  /** What carries all but TLS. */
+  readonly transport: ProbeTransport;
   readonly topics: number;
   readonly faults: Faults;
 }

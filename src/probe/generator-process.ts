@@ -8,9 +8,11 @@ import { Generator } from "./generator.ts";
 import type {
   FromGenerator,
   GeneratorHealth,
+  GeneratorReport,
   GeneratorSetup,
   ToGenerator,
 } from "./generator-messages.ts";
+import { probeNetwork } from "./probe-network.ts";
 
 /** After `stop`, sockets have this long to send what they still hold. */
 const LINGER_MS = 1_000;
@@ -40,7 +42,9 @@ function health(): GeneratorHealth {
 }
 
 function setUp(setup: GeneratorSetup): void {
-  generator = new Generator(setup, clock, health, (report) => tell({ type: "report", report }));
+  const network = probeNetwork(setup.transport, setup.isInsecure, clock);
+  const report = (report: GeneratorReport): void => tell({ type: "report", report });
+  generator = new Generator(setup, network, clock, health, report);
   tell({ type: "ready" });
 }
 

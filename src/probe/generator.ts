@@ -18,19 +18,13 @@ import type {
 } from "./generator-messages.ts";
 import { GeneratorTally } from "./generator-tally.ts";
 import { InFlight, wireId } from "./in-flight.ts";
-import {
-  type ConnectionOwner,
-  onSocketRead,
-  ProbeConnection,
-  STATE,
-  type State,
-} from "./probe-connection.ts";
+import { type ConnectionOwner, ProbeConnection, STATE, type State } from "./probe-connection.ts";
+import type { ProbeNetwork } from "./probe-socket.ts";
 import { OPERATION_KINDS, type OperationKind } from "./report.ts";
 import { SourceAddresses } from "./source-addresses.ts";
 import type { Target } from "./target.ts";
 import { TopicLedger } from "./topic-ledger.ts";
 
-const RECEIVE_BYTES = 65_536;
 export const REPORT_MS = 250;
 /** The probe's own ticks: ten a second, each on its place of an absolute grid. */
 const TICK_MS = 100;
@@ -44,11 +38,7 @@ const OVERDUE_MS = 0.25;
 export class Generator implements ConnectionOwner, DialogueEvents {
   readonly targets: readonly Target[];
   readonly subprotocol: string;
-  readonly isInsecure: boolean;
-  readonly onread: ConnectionOwner["onread"] = {
-    buffer: Buffer.allocUnsafeSlow(RECEIVE_BYTES),
-    callback: onSocketRead,
-  };
+  readonly network: ProbeNetwork;
   readonly #setup: GeneratorSetup;
   readonly #clock: Clock;
   readonly #report: (report: GeneratorReport) => void;
@@ -100,6 +90,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   constructor(
     setup: GeneratorSetup,
+    network: ProbeNetwork,
     clock: Clock,
     health: () => GeneratorHealth,
     report: (report: GeneratorReport) => void,
@@ -109,7 +100,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#health = health;
     this.#report = report;
     this.targets = setup.targets;
-    this.isInsecure = setup.isInsecure;
+    this.network = network;
     this.#dialogue = new Dialogue(setup, this);
     this.subprotocol = this.#dialogue.subprotocol;
     this.#arrivals = new Arrivals(setup.seed);

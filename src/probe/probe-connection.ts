@@ -1,13 +1,12 @@
 // One connection of the probe, from connect() to its end. Holding one costs a socket and this
 // object: no timer, no buffer, no closure. Deadlines are kept by the generator, for all at once.
 
-import { type NetConnectOpts, Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
 import { assert } from "../base/assert.ts";
 import type { Bytes } from "../base/buffer-pool.ts";
 import type { FailureCode } from "./failure.ts";
 import { connectFailure } from "./failure.ts";
-import { isUnix, type Target } from "./target.ts";
+import type { ProbeNetwork, ProbeSocket, SocketUser } from "./probe-socket.ts";
+import type { Target } from "./target.ts";
 import {
   checkResponse,
   type FrameHandler,
@@ -61,12 +60,7 @@ export const MESSAGE_BYTES_MAX = 1_048_576;
 export interface ConnectionOwner {
   readonly targets: readonly Target[];
   readonly subprotocol: string;
-  readonly isInsecure: boolean;
-  /** One for all sockets: what is read lies there until the callback returns. */
-  readonly onread: {
-    buffer: Uint8Array;
-    callback: (length: number, buffer: Uint8Array) => boolean;
-  };
+  readonly network: ProbeNetwork;
   /** The upgrade's request is to be sent. */
   onSecure(connection: ProbeConnection): void;
   /** Bytes may flow both ways: the dialogue begins. */
@@ -83,13 +77,7 @@ export interface ConnectionOwner {
   onGone(connection: ProbeConnection, from: State, failure: FailureCode): void;
 }
 
-/** What is added to net's socket, right after its construction. */
-interface OwnedSocket extends Socket {
-  connection: ProbeConnection;
-  errno: string;
-}
-
-export class ProbeConnection implements FrameHandler {
+export class ProbeConnection implements FrameHandler, SocketUser {
   readonly owner: ConnectionOwner;
   readonly target: number;
   state: State = STATE.CONNECTING;
@@ -118,7 +106,7 @@ export class ProbeConnection implements FrameHandler {
   lastSeen: Float64Array | null = null;
   /** Upgrade key until the answer has come. */
   key: string | null = null;
-  #socket: OwnedSocket | null = null;
+  #socket: ProbeSocket | null = null;
   /** Bytes that no frame has been made of yet. */
   #rest: Buffer | null = null;
   /** Payload of a WebSocket message that comes in pieces. */
@@ -132,16 +120,7 @@ export class ProbeConnection implements FrameHandler {
   /** @param localAddress "" where the kernel chooses. */
   open(localAddress: string, localPort: number): void {
     const target = this.owner.targets[this.target]!;
-    const source = localAddress === "" ? {} : { localAddress, localPort };
-    const socket = (
-      target.isTls ? this.#openTls(target, source) : this.#openPlain(target, source)
-    ) as OwnedSocket;
-    socket.connection = this;
-    socket.errno = "";
-    socket.on("connect", onConnect);
-    socket.on("error", onError);
-    socket.on("close", onClose);
-    this.#socket = socket;
+    this.#socket = this.owner.network.connect(target, localAddress, localPort, this);
   }
 
   move(to: State): void {
@@ -149,29 +128,23 @@ export class ProbeConnection implements FrameHandler {
     this.state = to;
   }
 
-  /** Bytes that net has not given to the kernel. */
+  /** Bytes that the kernel has not taken. */
   get queuedBytes(): number {
-    return this.#socket?.writableLength ?? 0;
+    return this.#socket?.queuedBytes ?? 0;
   }
 
   /** @returns false: the socket keeps the memory until it could write it. */
   write(bytes: Buffer): boolean {
-    const socket = this.#socket;
-    if (socket === null || !socket.writable) return true;
-    socket.write(bytes);
-    return socket.writableLength === 0;
+    return this.#socket?.write(bytes) ?? true;
   }
 
   stopReading(): void {
-    this.#socket?.pause();
+    this.#socket?.stopReading();
   }
 
   /** Ends it in order; what the server sends from now on is not read. No event follows. */
   close(): void {
-    const socket = this.#forget();
-    if (socket === null) return;
-    if (socket.writableLength > 0) socket.destroy();
-    else socket.destroySoon();
+    this.#forget()?.letGo();
   }
 
   /** Ends it for a reason that is told to the owner. */
@@ -179,7 +152,7 @@ export class ProbeConnection implements FrameHandler {
     const from = this.state;
     const socket = this.#forget();
     if (socket === null) return;
-    socket.destroy();
+    socket.letGo();
     this.owner.onGone(this, from, failure);
   }
 
@@ -188,19 +161,18 @@ export class ProbeConnection implements FrameHandler {
     this.fail(TIMEOUTS[this.state]!);
   }
 
-  receive(chunk: Uint8Array, end: number): void {
-    // What comes after we have closed is nobody's.
-    if (this.#socket === null) return;
+  onReceived(chunk: Bytes, start: number, end: number): void {
     let bytes = chunk;
+    let at = start;
     let length = end;
     if (this.#rest !== null) {
-      bytes = Buffer.concat([this.#rest, chunk.subarray(0, end)]);
+      bytes = Buffer.concat([this.#rest, chunk.subarray(start, end)]);
+      at = 0;
       length = bytes.length;
       this.#rest = null;
     }
-    let at = 0;
     if (this.state === STATE.UPGRADING) {
-      at = this.#readHead(bytes, length);
+      at = this.#readHead(bytes, at, length);
       if (at === -1) return;
     }
     at = this.owner.targets[this.target]!.isWebSocket
@@ -250,13 +222,10 @@ export class ProbeConnection implements FrameHandler {
     this.owner.onSecure(this);
   }
 
-  onSocketClosed(socket: OwnedSocket): void {
-    if (this.#socket !== socket) return;
-    const { errno } = socket;
+  onSocketClosed(errno: string): void {
     if (this.state === STATE.CONNECTING && isTaken(errno)) {
       this.#socket = null;
       if (this.owner.onAddressTaken(this, errno)) return;
-      this.#socket = socket;
     }
     const failure = this.#cause(errno);
     const from = this.state;
@@ -264,36 +233,12 @@ export class ProbeConnection implements FrameHandler {
     this.owner.onGone(this, from, failure);
   }
 
-  #openPlain(target: Target, source: object): Socket {
-    const socket = new Socket({ onread: this.owner.onread } as object);
-    const where = isUnix(target)
-      ? { path: target.path }
-      : { host: target.address, port: target.port, ...source, autoSelectFamily: false };
-    socket.connect({ ...where, noDelay: true } as NetConnectOpts);
-    return socket;
-  }
-
-  #openTls(target: Target, source: object): TLSSocket {
-    const isName = target.host !== target.address;
-    const socket = connectTls({
-      host: target.address,
-      port: target.port,
-      ...source,
-      ...(isName ? { servername: target.host } : {}),
-      rejectUnauthorized: !this.owner.isInsecure,
-    });
-    socket.setNoDelay(true);
-    socket.on("secureConnect", onSecureConnect);
-    socket.on("data", onData);
-    return socket;
-  }
-
   /** @returns where the bytes after the head begin, or -1: there are none, or it has failed. */
-  #readHead(bytes: Uint8Array, length: number): number {
-    const view = Buffer.from(bytes.buffer, bytes.byteOffset, length);
+  #readHead(bytes: Bytes, start: number, length: number): number {
+    const view = Buffer.from(bytes.buffer, bytes.byteOffset + start, length - start);
     const end = headEnd(view);
     if (end === -1) {
-      if (length > RESPONSE_BYTES_MAX) this.fail("upgrade.bad_response");
+      if (view.length > RESPONSE_BYTES_MAX) this.fail("upgrade.bad_response");
       else this.#rest = Buffer.from(view);
       return -1;
     }
@@ -305,7 +250,7 @@ export class ProbeConnection implements FrameHandler {
       return -1;
     }
     this.owner.onTransport(this);
-    return this.#socket === null ? -1 : end;
+    return this.#socket === null ? -1 : start + end;
   }
 
   #onMessage(opcode: number, isFinal: boolean, bytes: Bytes, start: number, end: number): void {
@@ -348,10 +293,10 @@ export class ProbeConnection implements FrameHandler {
     }
     if (closeCode !== 0) return `hello.refused.${closeCode}`;
     if (state === STATE.CONNECTING) return errno === "" ? "connect.reset" : connectFailure(errno);
-    return state === STATE.SECURING ? tlsFailure(this.#socket) : CUT_OFF[state]!;
+    return state === STATE.SECURING ? tlsFailure(errno) : CUT_OFF[state]!;
   }
 
-  #forget(): OwnedSocket | null {
+  #forget(): ProbeSocket | null {
     const socket = this.#socket;
     this.#socket = null;
     this.state = STATE.CLOSED;
@@ -360,34 +305,6 @@ export class ProbeConnection implements FrameHandler {
     this.key = null;
     return socket;
   }
-}
-
-/** The callback of `onread`: net calls it as a method of the socket. */
-export function onSocketRead(this: unknown, length: number, buffer: Uint8Array): boolean {
-  (this as OwnedSocket).connection.receive(buffer, length);
-  return true;
-}
-
-function onConnect(this: Socket): void {
-  (this as OwnedSocket).connection.onConnected();
-}
-
-function onSecureConnect(this: Socket): void {
-  (this as OwnedSocket).connection.onSecured();
-}
-
-function onData(this: Socket, chunk: Buffer): void {
-  (this as OwnedSocket).connection.receive(chunk, chunk.length);
-}
-
-function onError(this: Socket, error: NodeJS.ErrnoException): void {
-  const alert = /alert number (\d+)/.exec(error.message)?.[1];
-  (this as OwnedSocket).errno = alert === undefined ? (error.code ?? error.name) : `alert ${alert}`;
-}
-
-function onClose(this: Socket): void {
-  const socket = this as OwnedSocket;
-  socket.connection.onSocketClosed(socket);
 }
 
 function isTaken(errno: string): boolean {
@@ -399,8 +316,7 @@ function alertFailure(errno: string): FailureCode {
   return `tls.alert.${Number(errno.slice("alert ".length))}`;
 }
 
-function tlsFailure(socket: OwnedSocket | null): FailureCode {
-  const errno = socket?.errno ?? "";
+function tlsFailure(errno: string): FailureCode {
   if (errno.startsWith("alert ")) return alertFailure(errno);
   if (errno === "ERR_SSL_WRONG_VERSION_NUMBER" || errno === "EPROTO") return "tls.malformed";
   if (errno === "" || errno === "ECONNRESET" || errno === "EPIPE") return "tls.closed";

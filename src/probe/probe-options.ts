@@ -3,6 +3,7 @@
 import type { Endpoint } from "../transport/endpoint.ts";
 import type { Faults, Protocol, Traffic } from "./generator-messages.ts";
 import type { Arrival, RateSegment } from "./schedule.ts";
+import type { ProbeTransport } from "./probe-network.ts";
 import type { ServerSource } from "./server-watch.ts";
 import type { Threshold } from "./threshold.ts";
 
@@ -20,6 +21,8 @@ export interface ProbeOptions {
   /** Hello's token; "" for none. */
   readonly token: string;
   readonly isInsecure: boolean;
+  /** What carries all but TLS. */
+  readonly transport: ProbeTransport;
   /** Local addresses; none: chosen by the probe. */
   readonly localIps: readonly string[];
   /** Local ports; null: chosen by the probe. */

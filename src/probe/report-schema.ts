@@ -2,6 +2,7 @@
 // made from it; test/unit/probe-report-schema.test.ts holds it against reports.
 
 import { PHASES } from "./failure.ts";
+import { PROBE_TRANSPORTS } from "./probe-network.ts";
 import {
   DEATH_AGES_MS,
   LATENCY_NAMES,
@@ -170,6 +171,7 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
     seed: count("Seed of every schedule and of every fault that is drawn."),
     targets: list({ type: "string" }, "What was connected to, as it was written."),
     protocol: oneOf(["holdfast", "raw"], "What was spoken on the connections."),
+    transport: oneOf(PROBE_TRANSPORTS, "What carried the connections, but for TLS."),
     sysctls: {
       type: "object",
       description: "Kernel settings of the probe's machine that bear on the result, by name.",

@@ -180,12 +180,12 @@ function machineText({ kernel, cpus, memoryBytes }: Environment): string {
 }
 
 function generatorsText(made: Environment): string {
-  const { generatorProcesses, generatorFileLimit, sourceTuples } = made;
+  const { generatorProcesses, transport, generatorFileLimit, sourceTuples } = made;
   const files =
     generatorFileLimit === null ? "" : `, ${formatCount(generatorFileLimit)} files each`;
   const pairs =
     sourceTuples === null ? "" : `, ${formatCount(sourceTuples)} local address and port pairs`;
-  return `${countOf(generatorProcesses, "process", "processes")}${files}${pairs}`;
+  return `${countOf(generatorProcesses, "process", "processes")}, ${transport}${files}${pairs}`;
 }
 
 /** What the generators used at most: it was not free. */

@@ -100,10 +100,10 @@ function table(
 
 function titleLines({ report, width, paint }: Page): string[] {
   const { environment, command } = report;
-  const { targets, protocol, seed, durationMs, generatorProcesses } = environment;
+  const { targets, protocol, transport, seed, durationMs, generatorProcesses } = environment;
   const title = `${command} ${targets.map(plain).join(" ")}`;
   const about =
-    `${protocol} protocol, ` +
+    `${protocol} protocol, ${transport}, ` +
     `${countOf(generatorProcesses, "generator process", "generator processes")}, ` +
     `seed ${seed}, took ${formatDuration(durationMs)}`;
   const titles = wrapped(title, width, 2).map((line) => paint(line, "bold"));

@@ -4,6 +4,7 @@
 // `fromMs` and `toMs` count from the start of the run.
 
 import type { Party, Phase } from "./failure.ts";
+import type { ProbeTransport } from "./probe-network.ts";
 
 export const REPORT_SCHEMA = "holdfast-probe.report/1";
 
@@ -167,6 +168,8 @@ export interface Environment {
   readonly seed: number;
   readonly targets: readonly string[];
   readonly protocol: "holdfast" | "raw";
+  /** What carried all but TLS, which is node:tls's. */
+  readonly transport: ProbeTransport;
   /** Kernel settings that bear on the result, by name. */
   readonly sysctls: Readonly<Record<string, string>>;
   readonly generatorProcesses: number;

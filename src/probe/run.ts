@@ -450,6 +450,7 @@ export class Run {
       seed: options.seed,
       targets: this.targets.map(({ text }) => text),
       protocol: options.protocol,
+      transport: options.transport,
       sysctls: sysctls(host),
       generatorProcesses: this.generators.count,
       generatorFileLimit: host.fileLimit?.soft ?? null,
@@ -572,6 +573,7 @@ export class Run {
       operationTimeoutMs: options.operationTimeoutMs,
       token: options.token,
       isInsecure: options.isInsecure,
+      transport: options.transport,
       topics: this.#job.topics,
       faults: this.#job.faults,
     };

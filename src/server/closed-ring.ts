@@ -35,13 +35,14 @@ export class ClosedRing {
   }
 
   push(connection: Connection): void {
+    const { reason, cause, code } = connection.ending!;
     this.#ring?.push({
       id: connection.id,
       transport: connection.context.transport.kind,
       closedAt: this.#clock.wall(),
-      reason: connection.closeReason!,
-      cause: connection.closeCause!,
-      code: connection.closeCode,
+      reason,
+      cause,
+      code,
       client: connection.clientName,
       ageMs: connection.ageMs,
       framesIn: connection.framesIn,

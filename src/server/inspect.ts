@@ -4,8 +4,9 @@ import type { Clock } from "../base/clock.ts";
 import type { Connection } from "../connection/connection.ts";
 import { PAUSED_BY } from "../connection/paused-by.ts";
 import { STATE } from "../connection/state.ts";
-import type { TransportKind } from "../transport/transport.ts";
+import type { TcpInfo, TransportKind } from "../transport/transport.ts";
 import { type ClosedConnection, notesOf } from "./closed-ring.ts";
+import { Largest } from "./largest.ts";
 import type { Server } from "./server.ts";
 
 export const CONNECTION_SORTS = ["queue", "age", "bytes"] as const;
@@ -50,6 +51,8 @@ export interface ConnectionDetail extends ConnectionReport {
   readonly closed: false;
   /** Its last unusual moments, while it is unusual. */
   readonly notes: ReturnType<typeof notesOf>;
+  /** What the kernel says of it; null where its transport cannot ask, or it is no TCP. */
+  readonly tcp: TcpInfo | null;
 }
 
 export interface ClosedDetail extends ClosedConnection {
@@ -97,10 +100,16 @@ export function connectionDetail(
 ): ConnectionDetail | ClosedDetail | null {
   const connection = server.registry.byId(id);
   if (connection !== null) {
-    return { closed: false, ...describe(server, connection), notes: notesOf(connection) };
+    const notes = notesOf(connection);
+    return { closed: false, ...describe(server, connection), notes, tcp: tcpInfoOf(connection) };
   }
   const closed = server.closedRing.byId(id);
   return closed === null ? null : { closed: true, ...closed };
+}
+
+/** See {@link ConnectionDetail.tcp}. */
+export function tcpInfoOf({ context, channel }: Connection): TcpInfo | null {
+  return context.transport.tcpInfo?.(channel) ?? null;
 }
 
 function describe(server: Server, connection: Connection): ConnectionReport {
@@ -136,73 +145,4 @@ function othersTurn(clock: Clock): Promise<void> {
   return new Promise((resolve) => {
     clock.afterPoll(resolve);
   });
-}
-
-/** The few largest of many: a heap with the smallest of them on top, the first to give way. */
-class Largest {
-  readonly #limit: number;
-  readonly #keys: number[] = [];
-  readonly #connections: Connection[] = [];
-
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  offer(key: number, connection: Connection): void {
-    if (this.#keys.length < this.#limit) {
-      this.#keys.push(key);
-      this.#connections.push(connection);
-      this.#rise(this.#keys.length - 1);
-    } else if (this.#isBefore(key, connection, 0)) {
-      this.#keys[0] = key;
-      this.#connections[0] = connection;
-      this.#sink(0);
-    }
-  }
-
-  /** Largest first; among equals the older connection first. */
-  sorted(): Connection[] {
-    const order = this.#keys.map((_key, index) => index);
-    order.sort((a, b) => (this.#comesBefore(a, b) ? -1 : 1));
-    return order.map((index) => this.#connections[index]!);
-  }
-
-  #rise(index: number): void {
-    for (let at = index; at > 0; ) {
-      const parent = (at - 1) >> 1;
-      if (!this.#comesBefore(parent, at)) return;
-      this.#swap(at, parent);
-      at = parent;
-    }
-  }
-
-  #sink(index: number): void {
-    for (let at = index; ; ) {
-      const left = 2 * at + 1;
-      let last = at;
-      if (left < this.#keys.length && this.#comesBefore(last, left)) last = left;
-      if (left + 1 < this.#keys.length && this.#comesBefore(last, left + 1)) last = left + 1;
-      if (last === at) return;
-      this.#swap(at, last);
-      at = last;
-    }
-  }
-
-  #comesBefore(a: number, b: number): boolean {
-    return this.#isBefore(this.#keys[a]!, this.#connections[a]!, b);
-  }
-
-  #isBefore(key: number, connection: Connection, index: number): boolean {
-    const other = this.#keys[index]!;
-    return key === other ? connection.serial < this.#connections[index]!.serial : key > other;
-  }
-
-  #swap(a: number, b: number): void {
-    const key = this.#keys[a]!;
-    const connection = this.#connections[a]!;
-    this.#keys[a] = this.#keys[b]!;
-    this.#connections[a] = this.#connections[b]!;
-    this.#keys[b] = key;
-    this.#connections[b] = connection;
-  }
 }

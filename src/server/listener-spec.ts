@@ -136,6 +136,8 @@ export interface TransportParts {
   epollLoop(): EpollLoop;
   onTcpKind(chosen: TcpKind): void;
   onUpgradeRefused(refusal: UpgradeRefusal): void;
+  /** uWebSockets.js accepts connections itself. */
+  onOwnListener(reason: string): void;
 }
 
 /** Throws HOLDFAST_TRANSPORT_UNAVAILABLE where one is asked for that cannot be had. */
@@ -172,8 +174,11 @@ export function transportOf(
             : transport.subprotocol,
         messageBytesMax: messageBytesMax(options),
         onUpgradeRefused: (refusal: UpgradeRefusal) => parts.onUpgradeRefused(refusal),
+        onOwnListener: (reason: string) => parts.onOwnListener(reason),
       };
-      return (handler) => new WebSocketTransport(websocket, handler, loaded, clock);
+      const { kind, reason } = tcpKind(options.tcp.transport);
+      const loop = (): EpollLoop | string => (kind === "tcp-epoll" ? parts.epollLoop() : reason);
+      return (handler) => new WebSocketTransport(websocket, handler, loaded, clock, loop());
     }
     case "memory": {
       const memory = { ...MEMORY_DEFAULTS, ...transport };

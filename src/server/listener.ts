@@ -11,6 +11,7 @@ import type {
   ProcessContext,
   RawHandler,
 } from "../connection/connection-context.ts";
+import { MARK } from "../connection/mark.ts";
 import { STATE } from "../connection/state.ts";
 import { FrameWriter } from "../wire/frame-writer.ts";
 import type { Framing } from "../wire/framing.ts";
@@ -89,12 +90,14 @@ export class Listener implements TransportHandler {
   onOpen(channel: ChannelId): void {
     const { admission } = this.#owner;
     const connection = new Connection(this.context, channel, this.#owner.nextSerial());
+    // Listeners of one loop share its channels: those of others leave no holes.
+    while (this.#connections.length < channel) this.#connections.push(null);
     this.#connections[channel] = connection;
     this.context.counters.opened++;
     const refusal = this.#owner.refusal();
     if (refusal !== null) {
       admission.turnedAway++;
-      connection.isTurnedAway = true;
+      connection.marks |= MARK.TURNED_AWAY;
       this.context.counters.refused++;
     } else {
       admission.served++;
@@ -136,7 +139,7 @@ export class Listener implements TransportHandler {
     const connection = this.#connections[channel];
     if (connection == null) return;
     this.#connections[channel] = null;
-    this.#owner.admission.left(!connection.isTurnedAway);
+    this.#owner.admission.left(!connection.has(MARK.TURNED_AWAY));
     connection.closed(end);
   }
 

@@ -13,25 +13,6 @@ import { STATUS } from "../wire/messages.ts";
 import { readiness } from "./readiness.ts";
 import type { Server } from "./server.ts";
 
-/** What the rows read. */
-export interface MetricSource {
-  readonly server: Server;
-  readonly process: ProcessReading;
-  readonly gc: GcWatch;
-  readonly build: BuildLabels;
-}
-
-export type BuildLabels = {
-  /** Of Holdfast. */
-  readonly version: string;
-  /** Of Node.js. */
-  readonly node: string;
-  /** Package and version of uWebSockets.js; "none" where no listener uses it. */
-  readonly uws: string;
-};
-
-type Row = MetricRow<MetricSource>;
-
 /** States in which a connection can be found. */
 export const OPEN_STATES: readonly string[] = STATE_NAMES.slice(STATE.ACCEPTED, STATE.CLOSED);
 
@@ -41,9 +22,7 @@ export const STATUS_NAMES: readonly string[] = [
   ...Object.keys(STATUS).map((name) => name.toLowerCase()),
 ];
 
-const MILLISECONDS = 0.001;
 const MICROSECONDS = 1e-6;
-const NO_LABELS = {};
 
 export const METRICS: readonly Row[] = [
   ...connectionRows(),
@@ -334,63 +313,4 @@ function processRows(): Row[] {
       },
     },
   ];
-}
-
-type ReadNumber = (source: MetricSource) => number | null;
-
-function gauge(name: string, help: string, value: ReadNumber): NumberRow<MetricSource> {
-  return number("gauge", name, help, value);
-}
-
-function counter(name: string, help: string, value: ReadNumber): NumberRow<MetricSource> {
-  return number("counter", name, help, value);
-}
-
-function number(
-  type: "gauge" | "counter",
-  name: string,
-  help: string,
-  value: ReadNumber,
-): NumberRow<MetricSource> {
-  const read: NumberRow<MetricSource>["read"] = (source, put) => {
-    const given = value(source);
-    if (given !== null) put(given);
-  };
-  return { name, type, help, labels: NO_LABELS, read };
-}
-
-/** One counter per value of one label. */
-function counts(
-  name: string,
-  help: string,
-  labels: Readonly<Record<string, readonly string[]>>,
-  byValue: (source: MetricSource) => Readonly<Record<string, number>>,
-): NumberRow<MetricSource> {
-  const [label, values] = Object.entries(labels)[0]!;
-  const read: NumberRow<MetricSource>["read"] = (source, put) => {
-    const found = byValue(source);
-    for (const value of values) put(found[value]!, { [label]: value });
-  };
-  return { name, type: "counter", help, labels, read };
-}
-
-type NumberOf<T> = { [K in keyof T]: T[K] extends number ? K : never }[keyof T];
-type CounterName = NumberOf<Server["shared"]["counters"]>;
-
-function bothWays(
-  name: string,
-  help: string,
-  received: CounterName,
-  sent: CounterName,
-): NumberRow<MetricSource> {
-  return {
-    name,
-    type: "counter",
-    help,
-    labels: { direction: ["in", "out"] },
-    read: ({ server }, put) => {
-      put(server.shared.counters[received], { direction: "in" });
-      put(server.shared.counters[sent], { direction: "out" });
-    },
-  };
 }

@@ -21,6 +21,7 @@ import type { ClientConnection } from "../connection/client-connection.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { ProcessContext } from "../connection/connection-context.ts";
 import { Cork } from "../connection/cork.ts";
+import { MARK } from "../connection/mark.ts";
 import { Outbound, type SendOutcome } from "../connection/outbound.ts";
 import { SendBudget } from "../connection/send-budget.ts";
 import type { SlowConsumerPolicy } from "../connection/send-queue.ts";
@@ -299,8 +300,7 @@ export class Server implements ListenerOwner {
   }
 
   onClosed(connection: Connection): void {
-    const reason = connection.closeReason!;
-    const cause = connection.closeCause!;
+    const { reason, cause, code } = connection.ending!;
     this.closedByReason[reason]++;
     this.closedByCause[cause]++;
     this.closedRing.push(connection);
@@ -308,13 +308,13 @@ export class Server implements ListenerOwner {
       ...fieldsOf(connection),
       reason,
       cause,
-      code: connection.closeCode,
+      code,
       ageMs: Math.round(connection.ageMs),
       bytesIn: connection.bytesIn,
       bytesOut: connection.bytesOut,
       bytesDiscarded: connection.bytesDiscarded,
     }));
-    if (connection.wasActive) {
+    if (connection.has(MARK.TOLD)) {
       this.#hook("onDisconnect", () => this.#hooks.onDisconnect?.(connection, reason, cause));
     }
     this.#drain?.left();
@@ -335,7 +335,7 @@ export class Server implements ListenerOwner {
   }
 
   #opened(connection: Connection): void {
-    connection.wasActive = true;
+    connection.marks |= MARK.TOLD;
     this.log.event("connection_opened", "debug", () => ({
       ...fieldsOf(connection),
       address: connection.remoteAddress,
@@ -476,6 +476,9 @@ export class Server implements ListenerOwner {
       this.upgradesRefused[cause]!++;
       this.log.event("upgrade_refused", "info", () => ({ listener: spec.name, cause, status }));
     };
+    const onOwnListener = (reason: string): void => {
+      this.log.info({ listener: spec.name, reason }, "uWebSockets.js accepts connections itself");
+    };
     const onTcpKind = (chosen: TcpKind): void => void this.#tcpKinds.set(chosen.kind, chosen);
     return new Listener(
       {
@@ -490,6 +493,7 @@ export class Server implements ListenerOwner {
         clock: this.shared.clock,
         epollLoop: () => (this.epollLoop ??= new EpollLoop(loadNative())),
         onTcpKind,
+        onOwnListener,
         onUpgradeRefused,
       }),
     );

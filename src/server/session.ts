@@ -1,6 +1,7 @@
 // The session protocol on one connection: Hello, and what may follow it.
 
 import type { Connection } from "../connection/connection.ts";
+import { MARK } from "../connection/mark.ts";
 import {
   type ClientMessage,
   type Hello,
@@ -14,7 +15,7 @@ import type { Registry } from "./registry.ts";
 import { fail, type Router } from "./router.ts";
 import type { Topics } from "./topics.ts";
 
-/** Bytes of Hello.client that are kept. */
+/** Characters of Hello.client that are kept. */
 const CLIENT_NAME_MAX = 128;
 
 export class Session {
@@ -53,8 +54,7 @@ export class Session {
       return false;
     }
     connection.labels = labels;
-    // A copy: a slice would keep the whole string of the Hello alive.
-    connection.clientName = Buffer.from(hello.client.slice(0, CLIENT_NAME_MAX)).toString();
+    connection.clientName = shortened(hello.client);
     this.#registry.addLabels(connection);
     connection.welcome({
       id,
@@ -72,7 +72,7 @@ export class Session {
   message(connection: Connection, message: ClientMessage): void {
     switch (message.body) {
       case "call":
-        if (connection.isDraining) {
+        if (connection.has(MARK.DRAINING)) {
           fail(connection, message.id, STATUS.UNAVAILABLE, "the server is stopping", true);
           return;
         }
@@ -139,6 +139,13 @@ export class Session {
   #nameAdvice(): string {
     return `a topic's name has 1 to ${this.#options.topic.nameBytesMax} bytes`;
   }
+}
+
+/** As it is where it is short: the reader gives all that say the same name one string. */
+function shortened(name: string): string {
+  if (name.length <= CLIENT_NAME_MAX) return name;
+  // A copy: a slice would keep the whole string alive.
+  return Buffer.from(name.slice(0, CLIENT_NAME_MAX)).toString();
 }
 
 const NOTHING = new Uint8Array(0);

@@ -29,7 +29,7 @@ export interface AcceptorOptions {
   readonly userTimeoutMs: number;
 }
 
-/** Out of files, it is tried again after this time, or when a connection of the loop ends. */
+/** Out of files, it is tried again so often, and when a connection of its member ends. */
 const RETRY_MS = 1_000;
 
 export class EpollAcceptor {
@@ -41,8 +41,11 @@ export class EpollAcceptor {
   /** Number of the native acceptor; -1 where it does not listen. */
   #acceptor: number = -1;
   #isWanted: boolean = false;
+  #isDestroyed: boolean = false;
+  #opening: Promise<void> | null = null;
   /** Where it listens, once the port is known. */
   #address: TransportAddress | null = null;
+  /** While files have run out. */
   #retry: Scheduled | null = null;
 
   /** @param what it is opened for, in errors: "TCP". */
@@ -64,24 +67,24 @@ export class EpollAcceptor {
     return this.#acceptor !== -1;
   }
 
-  /** Rejects with HOLDFAST_LISTEN_FAILED. */
+  /**
+   * Rejects with HOLDFAST_LISTEN_FAILED. Where stop() comes first it resolves and does not listen.
+   */
   async listen(): Promise<TransportAddress> {
-    const { host, port, path } = this.#options;
-    this.#isWanted = true;
+    const { host, port, path, fd } = this.#options;
     const wanted = this.#address ?? { host, port, path };
-    if (this.isListening) return wanted;
-    let acceptor: number;
+    // Whoever stops and listens again while a name is being looked up gets that one's result.
+    this.#isWanted = true;
+    this.#opening ??= this.#open(wanted).finally(() => {
+      this.#opening = null;
+    });
     try {
-      acceptor = await this.#open(wanted);
+      await this.#opening;
     } catch (error) {
-      throw listenError(this.#what, wanted, error);
+      const inherited = { host, port, path: `the inherited file ${fd}` };
+      throw listenError(this.#what, fd === null ? wanted : inherited, error);
     }
-    this.#acceptor = acceptor;
-    this.#loop.activate(1);
-    this.#address = this.#bound(acceptor, wanted);
-    // stop() came while the socket was being opened.
-    if (!this.#isWanted) this.stop();
-    return this.#address;
+    return this.#address ?? wanted;
   }
 
   /** Closes the socket; one that was inherited stays open where it came from. */
@@ -97,33 +100,72 @@ export class EpollAcceptor {
     if (path !== null && fd === null) removeFile(path);
   }
 
-  /** The native acceptor has stopped, for want of files say. */
+  /** Listens never again: its member leaves the loop. */
+  destroy(): void {
+    this.stop();
+    this.#isDestroyed = true;
+  }
+
+  /** The native acceptor has stopped, for want of files say. It is tried again until it accepts. */
   starve(): void {
-    this.#retry ??= this.#clock.after(RETRY_MS, () => this.retry());
+    if (this.#acceptor === -1) return;
+    this.#retry ??= this.#clock.after(RETRY_MS, () => {
+      this.#retry = null;
+      if (this.#loop.native.retryAcceptor(this.#acceptor) === 1) this.starve();
+    });
   }
 
   /** A file may be free. */
   retry(): void {
-    if (this.#retry === null) return;
-    this.#retry.cancel();
-    this.#retry = null;
-    if (this.#acceptor !== -1) this.#loop.native.retryAcceptor(this.#acceptor);
+    if (this.#retry !== null) this.#loop.native.retryAcceptor(this.#acceptor);
   }
 
-  async #open({ host, port, path }: TransportAddress): Promise<number> {
-    const { fd, backlog, noDelay, keepAliveMs, userTimeoutMs } = this.#options;
-    const { native } = this.#loop;
-    const seconds = Math.ceil(keepAliveMs / 1_000);
-    const options = [noDelay ? 1 : 0, seconds, userTimeoutMs] as const;
-    if (fd !== null) return opened(native.listenFd(this.#member, fd, backlog, ...options));
-    if (path === null) {
-      const ip = isIP(host) === 0 ? (await lookup(host)).address : host;
-      return opened(this.#loop.native.listenIp(this.#member, ip, port, backlog, ...options));
+  async #open(wanted: TransportAddress): Promise<void> {
+    if (this.isListening) return;
+    if (this.#isDestroyed) throw failed("ESHUTDOWN");
+    const { path, fd, backlog } = this.#options;
+    const options = this.#socketOptions();
+    if (path !== null && fd === null) return this.#openPath(path, wanted);
+    let ip = wanted.host;
+    if (fd === null && isIP(ip) === 0) {
+      ip = (await lookup(ip)).address;
+      if (!this.#isWanted) return;
     }
-    const first = native.listenPath(this.#member, path, backlog);
-    if (first >= 0 || !(await isDeadSocket(path))) return opened(first);
-    unlinkSync(path);
-    return opened(this.#loop.native.listenPath(this.#member, path, backlog));
+    const { native } = this.#loop;
+    const acceptor =
+      fd === null
+        ? native.listenIp(this.#member, ip, wanted.port, backlog, ...options)
+        : native.listenFd(this.#member, fd, backlog, ...options);
+    this.#opened(acceptor, wanted);
+  }
+
+  async #openPath(path: string, wanted: TransportAddress): Promise<void> {
+    // The system's names end at the first zero.
+    if (path.includes("\0")) throw failed("EINVAL");
+    const { backlog } = this.#options;
+    let acceptor = this.#loop.native.listenPath(this.#member, path, backlog);
+    if (acceptor < 0) {
+      const isDead = await isDeadSocket(path);
+      if (!this.#isWanted) return;
+      if (isDead) {
+        unlinkSync(path);
+        acceptor = this.#loop.native.listenPath(this.#member, path, backlog);
+      }
+    }
+    this.#opened(acceptor, wanted);
+  }
+
+  /** @param acceptor or -errno, which it throws. */
+  #opened(acceptor: number, wanted: TransportAddress): void {
+    if (acceptor < 0) throw failed(getSystemErrorName(acceptor));
+    this.#acceptor = acceptor;
+    this.#loop.activate(1);
+    this.#address = this.#bound(acceptor, wanted);
+  }
+
+  #socketOptions(): [noDelay: number, keepAliveSeconds: number, userTimeoutMs: number] {
+    const { noDelay, keepAliveMs, userTimeoutMs } = this.#options;
+    return [noDelay ? 1 : 0, Math.ceil(keepAliveMs / 1_000), userTimeoutMs];
   }
 
   #bound(acceptor: number, wanted: TransportAddress): TransportAddress {
@@ -134,11 +176,9 @@ export class EpollAcceptor {
   }
 }
 
-/** Throws what a system call that failed would. */
-function opened(result: number): number {
-  if (result >= 0) return result;
-  const code = getSystemErrorName(result);
-  throw Object.assign(new Error(code), { code });
+/** What a system call that failed would throw. */
+function failed(code: string): Error {
+  return Object.assign(new Error(code), { code });
 }
 
 function removeFile(path: string): void {

@@ -12,7 +12,7 @@ import { assert } from "../base/assert.ts";
 import type { Bytes, Slab } from "../base/buffer-pool.ts";
 import { HEADER, LAYOUT, OPERATION, RECORD, STRIDE, TCP_FACT, TCP_FACTS } from "./epoll-layout.ts";
 import type { NativeAddon, NativeLoop } from "./native.ts";
-import { type ChannelId, WRITE, type WriteOutcome } from "./transport.ts";
+import { type ChannelId, type TcpInfo, WRITE, type WriteOutcome } from "./transport.ts";
 
 /** Told what happens to its channels and acceptors. The rules of a TransportHandler hold. */
 export interface LoopMember {
@@ -30,18 +30,6 @@ export interface LoopMember {
   onAccepted(acceptor: number, fd: number): void;
   /** The acceptor waits until it is retried. */
   onAcceptError(acceptor: number, error: string): void;
-}
-
-/** What the kernel says of a TCP connection. */
-export interface TcpInfo {
-  /** Smoothed round-trip time and its variance, in milliseconds. */
-  readonly rttMs: number;
-  readonly rttVarianceMs: number;
-  /** Segments sent again since the connection was opened. */
-  readonly retransmits: number;
-  /** Bytes that were sent and not acknowledged (by whole segments), and those not sent yet. */
-  readonly unackedBytes: number;
-  readonly unsentBytes: number;
 }
 
 /** Bits of a channel's state; 0: it is not open. */

@@ -11,6 +11,12 @@ const ADVICE: Readonly<Record<string, string>> = {
   ENOTFOUND: "the host name is unknown: use an address",
   EMFILE: "the process has no files left: raise its limit (ulimit -n)",
   ENOENT: "the folder of the socket's path does not exist: create it",
+  ENAMETOOLONG: "a socket's path has at most 107 bytes: choose a shorter one",
+  EBADF: "no such file is open: whoever starts this process must hand it on",
+  ENOTSOCK: "it is no socket: hand on one that listens",
+  ESOCKTNOSUPPORT: "it is no stream socket: hand on one that listens",
+  EINVAL: "no socket can listen there: it must be bound and not connected, a path without zeros",
+  ESHUTDOWN: "it was destroyed: make a new one",
 };
 
 export function listenError(

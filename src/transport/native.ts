@@ -30,7 +30,8 @@ export interface NativeLoop {
   listenPath(member: number, path: string, backlog: number): number;
   listenFd(member: number, fd: number, backlog: number, ...options: SocketArguments): number;
   closeAcceptor(acceptor: number): void;
-  retryAcceptor(acceptor: number): void;
+  /** @returns 1 where it was out of files, and may still be. */
+  retryAcceptor(acceptor: number): number;
   /** `address:port`; "" for a Unix socket. */
   acceptorAddress(acceptor: number): string;
   /** @returns the channel. The file is the loop's, or closed. */

@@ -4,10 +4,11 @@
 import type { Bytes, Slab } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
 import { EpollAcceptor, type AcceptorOptions } from "./epoll-acceptor.ts";
-import type { EpollLoop, LoopMember, TcpInfo } from "./epoll-loop.ts";
+import type { EpollLoop, LoopMember } from "./epoll-loop.ts";
 import {
   type ChannelId,
   type Slice,
+  type TcpInfo,
   type Transport,
   type TransportAddress,
   type TransportHandler,
@@ -62,7 +63,7 @@ export class TcpEpollTransport implements Transport, LoopMember {
   destroy(): void {
     if (this.#isDestroyed) return;
     this.#isDestroyed = true;
-    this.stopAccepting();
+    this.#acceptor.destroy();
     for (const channel of this.#loop.channelsOf(this.#member)) this.#loop.reset(channel);
     if (this.#openChannels === 0) this.#loop.leave(this.#member);
   }
@@ -136,7 +137,9 @@ export class TcpEpollTransport implements Transport, LoopMember {
   onConnected(): void {}
 
   onAccepted(_acceptor: number, fd: number): void {
-    if (!this.#acceptor.isListening || !this.#handler.admit()) {
+    const isAdmitted = this.#acceptor.isListening && this.#handler.admit();
+    // Whoever is asked may destroy this instead of answering.
+    if (!isAdmitted || this.#isDestroyed) {
       this.#loop.addon.closeFile(fd);
       return;
     }

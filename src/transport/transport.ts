@@ -52,6 +52,18 @@ export interface Slice {
   readonly end: number;
 }
 
+/** What the kernel says of a TCP connection. */
+export interface TcpInfo {
+  /** Smoothed round-trip time and its variance, in milliseconds. */
+  readonly rttMs: number;
+  readonly rttVarianceMs: number;
+  /** Segments sent again since the connection was opened. */
+  readonly retransmits: number;
+  /** Bytes that were sent and not acknowledged (by whole segments), and those not sent yet. */
+  readonly unackedBytes: number;
+  readonly unsentBytes: number;
+}
+
 export interface TransportHandler {
   /** Asked before anything is allocated for a new connection. False: it is cut off at once. */
   admit(): boolean;
@@ -123,4 +135,9 @@ export interface Transport {
   reset(channel: ChannelId): void;
   /** For logs and admission; "" where there is none. */
   remoteAddress(channel: ChannelId): string;
+  /**
+   * Costs a system call. Null where the channel is not open or no TCP; without the method the
+   * transport cannot ask at all.
+   */
+  tcpInfo?(channel: ChannelId): TcpInfo | null;
 }

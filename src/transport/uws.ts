@@ -44,13 +44,14 @@ export interface UwsBehaviour {
   readonly closeOnBackpressureLimit: boolean;
   readonly idleTimeout: number;
   readonly sendPingsAutomatically: boolean;
-  upgrade(response: UwsResponse, request: UwsRequest, context: unknown): void;
-  open(ws: UwsWebSocket): void;
+  /** Without it every upgrade is granted. */
+  upgrade?(response: UwsResponse, request: UwsRequest, context: unknown): void;
+  open?(ws: UwsWebSocket): void;
   message(ws: UwsWebSocket, message: ArrayBuffer, isBinary: boolean): void;
-  drain(ws: UwsWebSocket): void;
-  ping(ws: UwsWebSocket): void;
-  pong(ws: UwsWebSocket): void;
-  close(ws: UwsWebSocket, code: number, message: ArrayBuffer): void;
+  drain?(ws: UwsWebSocket): void;
+  ping?(ws: UwsWebSocket): void;
+  pong?(ws: UwsWebSocket): void;
+  close?(ws: UwsWebSocket, code: number, message: ArrayBuffer): void;
 }
 
 export interface UwsApp {
@@ -61,10 +62,19 @@ export interface UwsApp {
    */
   filter(run: (response: UwsResponse, change: number) => void): UwsApp;
   listen(host: string, port: number, options: number, run: (token: object | false) => void): UwsApp;
+  /**
+   * Takes over a file that was accepted, which must be non-blocking. Not documented, so perhaps not
+   * there; what follows was found with 20.51.4.
+   * - It returns the app and never throws. The file is the library's at once, and closed by it.
+   * - What is no socket that can be polled (a closed file, a regular one) aborts the process.
+   * - A second argument, meant for the peer's address, is not looked at: the kernel is asked.
+   * - The filter is called before it returns, and the 12 s until the request hold as ever.
+   */
+  adoptSocket?(fd: number): UwsApp;
   close(): void;
 }
 
-interface UwsModule {
+export interface UwsModule {
   App(): UwsApp;
   us_listen_socket_close(token: object): void;
   us_socket_local_port(token: object): number;

@@ -1,14 +1,13 @@
 // WebSocket by uWebSockets.js. It is fast and not strict: what it leaves out is done here or above.
 // - Upgrades are checked by us. - Its idle timeout is off: any byte resets it; liveness is ours.
 // - Its own send buffer never shrinks, so it holds one write at most and the send queue is ours.
-// - It cannot stop reading, and it spins when files run out, so accepting stops before.
+// - It cannot stop reading.
+// - Its backlog is 512 and it spins when files run out: where the native addon is, that accepts.
 
-import { createServer } from "node:net";
 import type { Slab } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
-import { HoldfastError } from "../base/errors.ts";
 import { ChannelTable } from "./channel-table.ts";
-import { listenError } from "./listen-error.ts";
+import type { EpollLoop } from "./epoll-loop.ts";
 import {
   type ChannelId,
   type Slice,
@@ -21,6 +20,8 @@ import {
 } from "./transport.ts";
 import { checkUpgrade, type UpgradeRefusal, type UpgradeRules } from "./upgrade-check.ts";
 import type { LoadedUws, UwsApp, UwsRequest, UwsResponse, UwsWebSocket } from "./uws.ts";
+import { adoptionFault, UwsAcceptor } from "./uws-acceptor.ts";
+import { UwsListener } from "./uws-listener.ts";
 
 export interface WebSocketOptions extends UpgradeRules {
   readonly host: string;
@@ -32,6 +33,8 @@ export interface WebSocketOptions extends UpgradeRules {
   readonly messageBytesMax: number;
   /** Told about every upgrade that was refused. */
   readonly onUpgradeRefused: (refusal: UpgradeRefusal) => void;
+  /** Told once, when it listens first: why uWebSockets.js accepts connections itself. */
+  readonly onOwnListener: (reason: string) => void;
 }
 
 /** Tested before a write, so it bounds what control frames may add to one: see ARCHITECTURE.md. */
@@ -57,21 +60,27 @@ export class WebSocketTransport implements Transport {
   readonly #clock: Clock;
   readonly #app: UwsApp;
   readonly #channels: ChannelTable<ChannelWebSocket> = new ChannelTable();
+  readonly #loop: EpollLoop | string;
   #pendingFiles: number = 0;
-  #listening: object | null = null;
   #isWanted: boolean = false;
-  #address: TransportAddress | null = null;
+  #isDestroyed: boolean = false;
+  /** Chosen when it listens first. */
+  #source: UwsAcceptor | UwsListener | null = null;
+  #choosing: Promise<void> | null = null;
 
+  /** @param loop accepts for uWebSockets.js, or why there is none and it must do so itself. */
   constructor(
     options: WebSocketOptions,
     handler: TransportHandler,
     loaded: LoadedUws,
     clock: Clock,
+    loop: EpollLoop | string,
   ) {
     this.#options = options;
     this.#handler = handler;
     this.#loaded = loaded;
     this.#clock = clock;
+    this.#loop = loop;
     this.#app = loaded.uws.App();
     this.#route();
   }
@@ -90,47 +99,27 @@ export class WebSocketTransport implements Transport {
   }
 
   async listen(): Promise<TransportAddress> {
-    const { host, port } = this.#options;
     this.#isWanted = true;
-    const wanted = this.#address ?? { host, port, path: null };
-    // uWebSockets.js says only that it failed, and shares a port that is taken without a word; and
-    // a port that it chose itself cannot be opened again. So net tries first and tells why, and
-    // where.
-    const free = await tryPort(wanted).catch((error: unknown) => {
-      throw listenError("WebSocket", wanted, error);
-    });
-    const token = await new Promise<object | false>((resolve) => {
-      this.#app.listen(wanted.host, free, 0, resolve);
-    });
-    if (token === false) {
-      throw new HoldfastError(
-        "HOLDFAST_LISTEN_FAILED",
-        `cannot listen for WebSocket on ${wanted.host}:${free}: uWebSockets.js refused`,
-      );
-    }
-    if (!this.#isWanted) {
-      // stopAccepting() came while the socket was being opened.
-      this.#loaded.uws.us_listen_socket_close(token);
-      return wanted;
-    }
-    this.#listening = token;
-    this.#address = { host: wanted.host, port: free, path: null };
-    return this.#address;
+    this.#choosing ??= this.#choose();
+    await this.#choosing;
+    // stopAccepting() came while a socket was handed over on trial.
+    const { host, port } = this.#options;
+    return this.#isWanted ? this.#source!.listen() : { host, port, path: null };
   }
 
   stopAccepting(): void {
     this.#isWanted = false;
-    if (this.#listening !== null) this.#loaded.uws.us_listen_socket_close(this.#listening);
-    this.#listening = null;
+    this.#source?.stop();
   }
 
   async resumeAccepting(): Promise<void> {
-    if (this.#listening === null) await this.listen();
+    await this.listen();
   }
 
   destroy(): void {
     this.#isWanted = false;
-    this.#listening = null;
+    this.#isDestroyed = true;
+    this.#source?.destroy();
     this.#app.close();
   }
 
@@ -186,11 +175,33 @@ export class WebSocketTransport implements Transport {
     return status === 0 ? WRITE.QUEUED : WRITE.REFUSED;
   }
 
+  async #choose(): Promise<void> {
+    this.#source = await this.#newSource();
+    if (this.#isDestroyed) this.#source.destroy();
+  }
+
+  async #newSource(): Promise<UwsAcceptor | UwsListener> {
+    const { uws } = this.#loaded;
+    const { host, port } = this.#options;
+    const loop = this.#loop;
+    const fault = typeof loop === "string" ? loop : await adoptionFault(uws, loop, this.#clock);
+    if (fault === null) {
+      const where = { host, port };
+      return new UwsAcceptor(this.#app, loop as EpollLoop, where, this.#handler, this.#clock);
+    }
+    this.#options.onOwnListener(fault);
+    return new UwsListener(this.#app, uws, { host, port, path: null });
+  }
+
+  /** Called for each file that it has accepted or adopted, and for each that closes unupgraded. */
+  #filter(response: UwsResponse, change: number): void {
+    this.#pendingFiles += change;
+    if (change < 0) this.#source?.retry();
+    else if (this.#source instanceof UwsListener && !this.#handler.admit()) response.close();
+  }
+
   #route(): void {
-    this.#app.filter((response, change) => {
-      this.#pendingFiles += change;
-      if (change > 0 && !this.#handler.admit()) response.close();
-    });
+    this.#app.filter((response, change) => this.#filter(response, change));
     this.#app.ws("/*", {
       compression: 0,
       maxPayloadLength: this.#options.messageBytesMax,
@@ -295,6 +306,7 @@ export class WebSocketTransport implements Transport {
     const { channel } = ws;
     this.#channels.remove(channel);
     ws.channel = -1;
+    this.#source?.retry();
     const text = code === 1006 ? Buffer.from(message).toString("latin1") : "";
     this.#handler.onClose(channel, endOf(code, text), text === "" ? `code ${code}` : text);
   }
@@ -312,19 +324,4 @@ const PEER_LEFT: readonly string[] = [
 function endOf(code: number, text: string): TransportEnd {
   if (code !== 1006 || PEER_LEFT.includes(text)) return "closed";
   return text === "" ? "reset" : "malformed";
-}
-
-/**
- * Opens and closes a listening socket: rejects with the error that uWebSockets.js would not tell.
- */
-function tryPort(address: TransportAddress): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once("error", reject);
-    probe.listen({ host: address.host, port: address.port, exclusive: true }, () => {
-      const bound = probe.address();
-      const port = bound !== null && typeof bound === "object" ? bound.port : address.port;
-      probe.close(() => resolve(port));
-    });
-  });
 }

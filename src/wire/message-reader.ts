@@ -104,8 +104,8 @@ export class MessageReader extends protobuf.Reader {
       while (index < length && known.charCodeAt(index) === buf[start + index]) index++;
       if (index === length) return known;
     }
-    let name = "";
-    for (let index = 0; index < length; index++) name += String.fromCharCode(buf[start + index]!);
+    // In one go: a string that grows by characters is a tree of them until it is read.
+    const name = String.fromCharCode(...buf.subarray(start, start + length));
     this.#names[slot] = name;
     return name;
   }

@@ -6,13 +6,22 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { HoldfastError } from "../../src/base/errors.ts";
+import { EpollLoop } from "../../src/transport/epoll-loop.ts";
+import { TcpEpollTransport } from "../../src/transport/tcp-epoll.ts";
 import { TcpNetTransport } from "../../src/transport/tcp-net.ts";
 import type { Transport } from "../../src/transport/transport.ts";
 import { WebSocketTransport } from "../../src/transport/websocket.ts";
 import { Recorder } from "../support/transport-bench.ts";
-import { uwsIfAny } from "./websocket-harness.ts";
+import {
+  ACCEPTED_BY,
+  type AcceptedBy,
+  addonIfAny,
+  loopFor,
+  uwsIfAny,
+} from "./websocket-harness.ts";
 
 const loaded = uwsIfAny();
+const addon = addonIfAny();
 let folder: string;
 
 beforeAll(() => {
@@ -34,10 +43,20 @@ function tcp({ host = "127.0.0.1", port = 0, path }: Where): Transport {
   return new TcpNetTransport(options, new Recorder());
 }
 
-function webSocket({ host = "127.0.0.1", port = 0 }: Where): Transport {
+function epoll({ host = "127.0.0.1", port = 0, path }: Where): Transport {
+  const where = { host, port, path: path ?? null, fd: null };
+  const sockets = { backlog: 16, noDelay: true, keepAliveMs: 0, userTimeoutMs: 0 };
+  const options = { ...where, ...sockets, queueBytesMax: 1_048_576 };
+  return new TcpEpollTransport(options, new Recorder(), new EpollLoop(addon!), systemClock);
+}
+
+function webSocket(by: AcceptedBy): (where: Where) => Transport {
   const quiet = { messageBytesMax: 1_000, subprotocol: null, origins: ["*"] };
-  const options = { host, port, ...quiet, onUpgradeRefused: () => {} };
-  return new WebSocketTransport(options, new Recorder(), loaded!, systemClock);
+  const told = { onUpgradeRefused: () => {}, onOwnListener: () => {} };
+  return ({ host = "127.0.0.1", port = 0 }) => {
+    const options = { host, port, ...quiet, ...told };
+    return new WebSocketTransport(options, new Recorder(), loaded!, systemClock, loopFor(by));
+  };
 }
 
 async function errorOf(transport: Transport): Promise<HoldfastError> {
@@ -51,10 +70,17 @@ async function errorOf(transport: Transport): Promise<HoldfastError> {
   return error as HoldfastError;
 }
 
-const KINDS: [string, (where: Where) => Transport][] = [["TCP", tcp]];
-if (loaded !== null) KINDS.push(["WebSocket", webSocket]);
+type Open = (where: Where) => Transport;
+const TCP: [string, Open][] = [["tcp-net", tcp]];
+if (addon !== null) TCP.push(["tcp-epoll", epoll]);
+const KINDS: [string, string, Open][] = TCP.map(([name, open]) => [name, "TCP", open]);
+if (loaded !== null) {
+  for (const by of ACCEPTED_BY) {
+    KINDS.push([`websocket, accepted by ${by}`, "WebSocket", webSocket(by)]);
+  }
+}
 
-describe.each(KINDS)("listening for %s fails with a code and with what to do", (kind, open) => {
+describe.each(KINDS)("listening fails with a code and with what to do: %s", (_name, kind, open) => {
   it("where another process listens there", async () => {
     const taken = tcp({});
     const { port } = await taken.listen();
@@ -84,33 +110,33 @@ describe.each(KINDS)("listening for %s fails with a code and with what to do", (
   });
 });
 
-describe("listening on a Unix socket", () => {
+describe.each(TCP)("listening on a Unix socket by %s", (_name, open) => {
   it("fails where its folder does not exist", async () => {
     const path = join(folder, "none", "a.sock");
-    const { message } = await errorOf(tcp({ path }));
+    const { message } = await errorOf(open({ path }));
     expect(message).toMatch(/cannot listen for TCP on .*none\/a\.sock: (ENOENT|EACCES)/);
   });
 
   it("fails where its path runs through a file", async () => {
     writeFileSync(join(folder, "file"), "");
-    const { message } = await errorOf(tcp({ path: join(folder, "file", "a.sock") }));
+    const { message } = await errorOf(open({ path: join(folder, "file", "a.sock") }));
     expect(message).toContain("cannot listen for TCP on");
   });
 
   it("fails where another process listens, and leaves that one alone", async () => {
     const path = join(folder, "live.sock");
-    const first = tcp({ path });
+    const first = open({ path });
     await first.listen();
-    const { message } = await errorOf(tcp({ path }));
+    const { message } = await errorOf(open({ path }));
     expect(message).toContain("EADDRINUSE");
-    await expect(errorOf(tcp({ path }))).resolves.toBeDefined();
+    await expect(errorOf(open({ path }))).resolves.toBeDefined();
     first.destroy();
   });
 
   it("fails where a file stands in the way, and does not remove it", async () => {
     const path = join(folder, "precious");
     writeFileSync(path, "data");
-    const { message } = await errorOf(tcp({ path }));
+    const { message } = await errorOf(open({ path }));
     expect(message).toContain("EADDRINUSE");
     expect(readFileSync(path, "utf8")).toBe("data");
   });
@@ -129,14 +155,14 @@ describe("listening on a Unix socket", () => {
       blocked.listen(path, () => resolve("listening"));
     });
     expect(code).toBe("EADDRINUSE");
-    const transport = tcp({ path });
+    const transport = open({ path });
     expect(await transport.listen()).toEqual({ host: "", port: 0, path });
     transport.destroy();
   });
 });
 
 describe("the address that a transport gives", () => {
-  it.each(KINDS)("for %s has the port that was chosen for it", async (_kind, open) => {
+  it.each(KINDS)("by %s has the port that was chosen for it", async (_name, _kind, open) => {
     const transport = open({});
     const { host, port, path } = await transport.listen();
     expect([host, path]).toEqual(["127.0.0.1", null]);

@@ -6,7 +6,7 @@ import type { UpgradeRefusal } from "../../src/transport/upgrade-check.ts";
 import type { WebSocketTransport } from "../../src/transport/websocket.ts";
 import { closeFrame, OPCODE, webSocketFrame } from "../support/raw-websocket.ts";
 import { pass, Recorder, until } from "../support/transport-bench.ts";
-import { openWebSocket, uwsIfAny, WebSocketPeer } from "./websocket-harness.ts";
+import { ACCEPTED_BY, openWebSocket, uwsIfAny, WebSocketPeer } from "./websocket-harness.ts";
 
 const loaded = uwsIfAny();
 
@@ -19,7 +19,9 @@ const UPGRADE = {
   "Sec-WebSocket-Protocol": "holdfast.v1",
 };
 
-describe.skipIf(loaded === null)("the WebSocket transport", () => {
+const ways = loaded === null ? [] : ACCEPTED_BY;
+
+describe.each(ways)("the WebSocket transport, accepted by %s", (by) => {
   let handler: Recorder;
   let transport: WebSocketTransport;
   let port: number;
@@ -30,7 +32,7 @@ describe.skipIf(loaded === null)("the WebSocket transport", () => {
     handler = new Recorder();
     refusals = [];
     sockets = [];
-    const opened = await openWebSocket(loaded!, handler, (refusal) => refusals.push(refusal));
+    const opened = await openWebSocket(loaded!, by, handler, (refusal) => refusals.push(refusal));
     ({ transport, port } = opened);
   });
 

@@ -4,6 +4,8 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { WebSocket } from "ws";
 import { systemClock } from "../../src/base/clock.ts";
+import { EpollLoop } from "../../src/transport/epoll-loop.ts";
+import { loadNative, type NativeAddon } from "../../src/transport/native.ts";
 import type { TransportHandler } from "../../src/transport/transport.ts";
 import type { UpgradeRefusal } from "../../src/transport/upgrade-check.ts";
 import { type LoadedUws, loadUws } from "../../src/transport/uws.ts";
@@ -89,11 +91,31 @@ export function uwsIfAny(): LoadedUws | null {
   }
 }
 
+/** Null where the native addon cannot be loaded. */
+export function addonIfAny(): NativeAddon | null {
+  try {
+    return loadNative();
+  } catch {
+    return null;
+  }
+}
+
+/** Who accepts connections for uWebSockets.js: it does, or our acceptor that hands them over. */
+export type AcceptedBy = "itself" | "our acceptor";
+export const ACCEPTED_BY: readonly AcceptedBy[] =
+  addonIfAny() === null ? ["itself"] : ["itself", "our acceptor"];
+
+export function loopFor(by: AcceptedBy): EpollLoop | string {
+  return by === "itself" ? "the test wants it so" : new EpollLoop(loadNative());
+}
+
 export async function openWebSocket(
   loaded: LoadedUws,
+  by: AcceptedBy,
   handler: TransportHandler,
   onUpgradeRefused: (refusal: UpgradeRefusal) => void = () => {},
-): Promise<{ transport: WebSocketTransport; port: number }> {
+): Promise<{ transport: WebSocketTransport; port: number; reasons: string[] }> {
+  const reasons: string[] = [];
   const options = {
     host: "127.0.0.1",
     port: 0,
@@ -101,15 +123,16 @@ export async function openWebSocket(
     subprotocol: SUBPROTOCOL,
     origins: ["*"],
     onUpgradeRefused,
+    onOwnListener: (reason: string) => void reasons.push(reason),
   };
-  const transport = new WebSocketTransport(options, handler, loaded, systemClock);
+  const transport = new WebSocketTransport(options, handler, loaded, systemClock, loopFor(by));
   const { port } = await transport.listen();
-  return { transport, port };
+  return { transport, port, reasons };
 }
 
-export function webSocketHarness(loaded: LoadedUws): TransportHarness {
+export function webSocketHarness(loaded: LoadedUws, by: AcceptedBy): TransportHarness {
   return {
-    name: "websocket",
+    name: `websocket (accepted by ${by})`,
     traits: {
       canPause: false,
       hasHalfClose: false,
@@ -119,7 +142,7 @@ export function webSocketHarness(loaded: LoadedUws): TransportHarness {
       hasRemoteAddress: true,
     },
     async open(handler) {
-      const { transport, port } = await openWebSocket(loaded, handler);
+      const { transport, port } = await openWebSocket(loaded, by, handler);
       return { transport, connect: () => WebSocketPeer.connect(`ws://127.0.0.1:${port}/`) };
     },
     exitProgram: `
@@ -128,14 +151,15 @@ export function webSocketHarness(loaded: LoadedUws): TransportHarness {
       const { WebSocketTransport } = await import(websocket);
       const { systemClock } = await import(${JSON.stringify(builtModule("base/clock.js"))});
       const { connect } = await import("node:net");
+      ${loopProgram(by)}
       const quiet = () => {};
       const handler = { admit: () => true, onOpen: () => opened(), onChunk: quiet, onDrain: quiet,
         onEnd: quiet, onFault: quiet, onSign: quiet, onClose: quiet, onAcceptError: quiet };
       let opened;
       const isOpen = new Promise((resolve) => { opened = resolve; });
       const options = { host: "127.0.0.1", port: 0, messageBytesMax: 1000, subprotocol: null,
-        origins: ["*"], onUpgradeRefused: quiet };
-      const transport = new WebSocketTransport(options, handler, loadUws(), systemClock);
+        origins: ["*"], onUpgradeRefused: quiet, onOwnListener: quiet };
+      const transport = new WebSocketTransport(options, handler, loadUws(), systemClock, loop);
       const { port } = await transport.listen();
       const client = connect(port, "127.0.0.1");
       client.on("error", quiet).unref();
@@ -147,4 +171,14 @@ export function webSocketHarness(loaded: LoadedUws): TransportHarness {
       console.log("destroyed");
     `,
   };
+}
+
+/** Makes `loop`. */
+function loopProgram(by: AcceptedBy): string {
+  if (by === "itself") return 'const loop = "the test wants it so";';
+  return `
+    const { EpollLoop } = await import(${JSON.stringify(builtModule("transport/epoll-loop.js"))});
+    const { loadNative } = await import(${JSON.stringify(builtModule("transport/native.js"))});
+    const loop = new EpollLoop(loadNative());
+  `;
 }

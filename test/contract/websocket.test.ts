@@ -1,9 +1,10 @@
 import { describe } from "vitest";
 import { describeTransport } from "./transport-contract.ts";
-import { uwsIfAny, webSocketHarness } from "./websocket-harness.ts";
+import { ACCEPTED_BY, uwsIfAny, webSocketHarness } from "./websocket-harness.ts";
 
 const loaded = uwsIfAny();
 
 describe.skipIf(loaded === null)("uWebSockets.js", () => {
-  if (loaded !== null) describeTransport(webSocketHarness(loaded));
+  if (loaded === null) return;
+  for (const by of ACCEPTED_BY) describeTransport(webSocketHarness(loaded, by));
 });

@@ -14,11 +14,12 @@ import { call, subscribe } from "../support/raw-message.ts";
 const LOOPBACK = "127.0.0.1";
 const servers: Server[] = [];
 
+// On tcp-net, so that what is shown names the same transport everywhere.
 async function started(options: PartialOptions = {}, parts: ServerParts = {}): Promise<Server> {
   const server = new Server(
     {
       ...options,
-      tcp: { host: LOOPBACK, port: 0, ...options.tcp },
+      tcp: { host: LOOPBACK, port: 0, transport: "tcp-net", ...options.tcp },
       websocket: { host: LOOPBACK, port: 0, enabled: false, ...options.websocket },
       admin: { port: 0, ...options.admin },
     },
@@ -387,7 +388,7 @@ describe("a request that cannot be answered", () => {
     ["sort=size", "sort", "size", "one of queue, age, bytes"],
     ["sort=QUEUE", "sort", "QUEUE", "one of queue, age, bytes"],
     ["state=closed", "state", "closed", "one of accepted, handshaking, active, idle, closing"],
-    ["transport=tcp", "transport", "tcp", "one of tcp-net, websocket, memory"],
+    ["transport=tcp", "transport", "tcp", "one of tcp-net, tcp-epoll, websocket, memory"],
     ["colour=red", "colour", "red", "the keys sort, limit, state, transport"],
     ["__proto__=1", "__proto__", "1", "the keys sort, limit, state, transport"],
     ["constructor", "constructor", "", "the keys sort, limit, state, transport"],

@@ -2,7 +2,7 @@
 // shows: which transport it takes, a socket that it inherits, what the kernel was asked for.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -91,7 +91,7 @@ async function greeted(where: { port: number } | { path: string }): Promise<Sock
 }
 
 describe("the transport of TCP", () => {
-  it("is tcp-net where the addon is missing, which is told once with why and what to do", async () => {
+  it("is tcp-net where the addon is missing, which is told once with why", async () => {
     const records = await serve(["--tcp-port=0"], NO_ADDON).serving();
     const told = records.filter(({ msg }) => String(msg).startsWith("TCP is served by"));
     expect(told).toHaveLength(1);
@@ -153,11 +153,13 @@ describe.each(TRANSPORTS)("an inherited socket over %s", (transport) => {
     const folder = mkdtempSync(join(tmpdir(), "holdfast-fd-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const path = join(folder, "hf.sock");
-    const parent = createServer().listen(path);
+    const parent = createServer().listen(join(folder, "parent.sock"));
     await once(parent, "listening");
-    onTestFinished(() => void parent.close());
+    // Under another name, or the parent's close would remove it; while it is open both accept.
+    renameSync(join(folder, "parent.sock"), path);
     const run = serve([...flags, "--drain-grace-ms=0"], {}, parent);
     await run.serving();
+    parent.close();
     await greeted({ path });
     run.child.kill("SIGTERM");
     run.child.kill("SIGINT");

@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { MARK } from "../../src/connection/mark.ts";
 import { Admission } from "../../src/server/admission.ts";
 import { type MemoryClient, MemoryServer } from "../support/memory-server.ts";
 import { hello } from "../support/raw-message.ts";
@@ -101,7 +102,7 @@ describe("admission", () => {
           const open = [...server.registry.all()];
           expect(open.length).toBe(opened - closed);
           expect(server.admission.served + server.admission.turnedAway).toBe(open.length);
-          expect(open.filter(({ isTurnedAway }) => isTurnedAway).length).toBe(
+          expect(open.filter((connection) => connection.has(MARK.TURNED_AWAY)).length).toBe(
             server.admission.turnedAway,
           );
           expect(server.closedByReason.overloaded).toBeLessThanOrEqual(refused);

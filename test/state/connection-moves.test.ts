@@ -151,7 +151,7 @@ describe("a legal move", () => {
     connection.disconnect({ code: 4_000 });
     await running.clock.settle();
     expect(client.closedWith).toBe(3_003);
-    expect([connection.closeReason, connection.closeCause]).toEqual([
+    expect([connection.ending?.reason, connection.ending?.cause]).toEqual([
       "slow_consumer",
       "queue_full",
     ]);

@@ -9,6 +9,7 @@ import type {
   ScheduledKind,
 } from "../../src/probe/generator-messages.ts";
 import { Tally } from "../../src/probe/run-tally.ts";
+import { chooseTransport, probeNetwork } from "../../src/probe/probe-network.ts";
 import { parseTargets, resolveTargets } from "../../src/probe/target.ts";
 
 const HEALTH = { loopUtilisation: 0.1, cpuMs: 1, rssBytes: 1, fds: 1 };
@@ -33,6 +34,7 @@ export async function generatorSetup(
     operationTimeoutMs: 2_000,
     token: "",
     isInsecure: false,
+    transport: chooseTransport("auto"),
     topics: 1,
     faults: NO_FAULTS,
     ...changes,
@@ -50,6 +52,7 @@ export class GeneratorBench {
     this.clock = clock;
     this.generator = new Generator(
       setup,
+      probeNetwork(setup.transport, setup.isInsecure, clock),
       clock,
       () => HEALTH,
       (report) => {

@@ -6,13 +6,20 @@ import { readdirSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, onTestFinished } from "vitest";
-import type { PartialOptions } from "../../src/config/options.ts";
+import type { PartialOptions, TcpTransportName } from "../../src/config/options.ts";
 import { CLOSE_CAUSES, CLOSE_REASONS, type CloseCause } from "../../src/connection/close-reason.ts";
 import type { Log, LogEvent, LogFields } from "../../src/observe/log.ts";
 import { Server, type ServerParts } from "../../src/server/server.ts";
+import { COUNTER } from "../../src/transport/epoll-layout.ts";
 import { UPGRADE_REFUSALS } from "../../src/transport/upgrade-check.ts";
 import { loadUws } from "../../src/transport/uws.ts";
 import { RawClient, type RawOptions, type RawTransport } from "./raw-client.ts";
+
+/**
+ * What serves TCP: an option of the server, and of those that are processes of their own. The
+ * project hostile-tcp-net runs what concerns TCP once more with "tcp-net".
+ */
+const TCP_TRANSPORT = process.env["HOLDFAST_TCP_TRANSPORT"] as TcpTransportName | undefined;
 
 /** Without "websocket" where no uWebSockets.js fits this machine. */
 export const RAW_TRANSPORTS: readonly RawTransport[] = hasWebSocket()
@@ -20,6 +27,7 @@ export const RAW_TRANSPORTS: readonly RawTransport[] = hasWebSocket()
   : ["tcp"];
 
 export function hasWebSocket(): boolean {
+  if (TCP_TRANSPORT !== undefined) return false;
   try {
     return loadUws().version !== "";
   } catch {
@@ -120,7 +128,7 @@ export class Oracle {
     this.server = new Server(
       {
         ...options,
-        tcp: { host: "127.0.0.1", port: 0, ...options.tcp },
+        tcp: { host: "127.0.0.1", port: 0, transport: TCP_TRANSPORT ?? "auto", ...options.tcp },
         websocket: { host: "127.0.0.1", port: 0, enabled: hasWebSocket(), ...options.websocket },
         admin: { enabled: false, host: "127.0.0.1", port: 0, ...options.admin },
       },
@@ -249,10 +257,20 @@ export class Oracle {
   async #stop(): Promise<void> {
     await this.#dispose();
     const left = { ...holdings(this.server), states: null };
+    this.#checkLoop();
     const nothing = Object.fromEntries(Object.keys(left).map((name) => [name, 0]));
     expect(left, "what a stopped server holds").toEqual({ ...nothing, states: null });
     await this.until(() => openFiles() <= this.#filesBefore, "").catch(() => {});
     expect(openFiles(), "files of a stopped server").toBeLessThanOrEqual(this.#filesBefore);
+  }
+
+  /** What the native loop held is given back, and it was asked for nothing that made no sense. */
+  #checkLoop(): void {
+    const counters = this.server.epollLoop?.counters;
+    if (counters === undefined) return;
+    const { queueBytes, queues, sockets, invalidOperations } = COUNTER;
+    const left = [queueBytes, queues, sockets, invalidOperations].map((index) => counters[index]);
+    expect(left, "queued bytes, queues, sockets, invalid operations").toEqual([0, 0, 0, 0]);
   }
 
   async #dispose(): Promise<void> {

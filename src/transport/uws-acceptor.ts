@@ -1,0 +1,157 @@
+// Accepts for uWebSockets.js, which takes the files over: with our backlog instead of its 512,
+// admission before it allocates anything, and without its spinning when files run out.
+
+import { connect } from "node:net";
+import type { Clock } from "../base/clock.ts";
+import { EpollAcceptor } from "./epoll-acceptor.ts";
+import type { EpollLoop, LoopMember } from "./epoll-loop.ts";
+import type { TransportAddress, TransportHandler } from "./transport.ts";
+import type { UwsApp, UwsModule } from "./uws.ts";
+
+/** Connections that the kernel holds until they are accepted. */
+const BACKLOG = 4_096;
+
+export class UwsAcceptor implements LoopMember {
+  readonly #app: UwsApp;
+  readonly #loop: EpollLoop;
+  readonly #handler: Pick<TransportHandler, "admit" | "onAcceptError">;
+  readonly #member: number;
+  readonly #acceptor: EpollAcceptor;
+  #isDestroyed: boolean = false;
+
+  constructor(
+    app: UwsApp,
+    loop: EpollLoop,
+    where: { readonly host: string; readonly port: number },
+    handler: Pick<TransportHandler, "admit" | "onAcceptError">,
+    clock: Clock,
+  ) {
+    this.#app = app;
+    this.#loop = loop;
+    this.#handler = handler;
+    this.#member = loop.join(this);
+    const { host, port } = where;
+    const address = { host, port, path: null, fd: null };
+    const sockets = { backlog: BACKLOG, noDelay: true, keepAliveMs: 0, userTimeoutMs: 0 };
+    const options = { ...address, ...sockets };
+    this.#acceptor = new EpollAcceptor("WebSocket", loop, this.#member, options, clock);
+  }
+
+  /**
+   * Rejects with HOLDFAST_LISTEN_FAILED. Where stop() comes first it resolves and does not listen.
+   */
+  listen(): Promise<TransportAddress> {
+    return this.#acceptor.listen();
+  }
+
+  stop(): void {
+    this.#acceptor.stop();
+  }
+
+  destroy(): void {
+    if (this.#isDestroyed) return;
+    this.#isDestroyed = true;
+    this.#acceptor.destroy();
+    this.#loop.leave(this.#member);
+  }
+
+  /** A file may be free. */
+  retry(): void {
+    this.#acceptor.retry();
+  }
+
+  onAccepted(_acceptor: number, fd: number): void {
+    const isAdmitted = this.#acceptor.isListening && this.#handler.admit();
+    // Whoever is asked may destroy this instead of answering.
+    if (isAdmitted && !this.#isDestroyed) this.#app.adoptSocket!(fd);
+    else this.#loop.addon.closeFile(fd);
+  }
+
+  onAcceptError(_acceptor: number, error: string): void {
+    this.#acceptor.starve();
+    this.#handler.onAcceptError(error);
+  }
+
+  // No channel is this member's: uWebSockets.js has the connections.
+
+  onData(): void {}
+  onEnd(): void {}
+  onDrain(): void {}
+  onQueued(): void {}
+  onClosed(): void {}
+  onConnected(): void {}
+}
+
+/** How long a socket may take that is handed over on trial, in milliseconds. */
+const TRIAL_MS = 2_000;
+const LOOPBACK = "127.0.0.1";
+/** An upgrade (with the key of RFC 6455's example) and a binary message with one byte, masked. */
+const TRIAL_REQUEST: Buffer = Buffer.concat([
+  Buffer.from(
+    "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+  ),
+  Buffer.from([0x82, 0x81, 0, 0, 0, 0, 0x68]),
+]);
+/** The message again, unmasked. */
+const TRIAL_ANSWER: Buffer = Buffer.from([0x82, 0x01, 0x68]);
+
+/**
+ * Hands over one socket on trial, to an app of its own: it is upgraded, has its peer's address and
+ * echoes, all over loopback. @returns why sockets cannot be handed over; null: they can.
+ */
+export async function adoptionFault(
+  uws: UwsModule,
+  loop: EpollLoop,
+  clock: Clock,
+): Promise<string | null> {
+  const app = uws.App();
+  if (typeof app.adoptSocket !== "function") return "uWebSockets.js has no adoptSocket";
+  let address = "no address";
+  app.ws("/*", {
+    compression: 0,
+    maxPayloadLength: 16,
+    maxBackpressure: 1_024,
+    closeOnBackpressureLimit: false,
+    idleTimeout: 0,
+    sendPingsAutomatically: false,
+    message(ws, message, isBinary) {
+      address = Buffer.from(ws.getRemoteAddressAsText()).toString("latin1");
+      ws.send(new Uint8Array(message), isBinary);
+    },
+  });
+  const handler = { admit: () => true, onAcceptError: () => {} };
+  const acceptor = new UwsAcceptor(app, loop, { host: LOOPBACK, port: 0 }, handler, clock);
+  try {
+    const { port } = await acceptor.listen();
+    const fault = await echoFault(port, clock);
+    if (fault !== null) return fault;
+    return address === LOOPBACK ? null : `an adopted socket of ${LOOPBACK} told ${address}`;
+  } catch (error) {
+    return (error as Error).message;
+  } finally {
+    acceptor.destroy();
+    app.close();
+  }
+}
+
+/** Null: the answer came. */
+function echoFault(port: number, clock: Clock): Promise<string | null> {
+  return new Promise((resolve) => {
+    let answer = Buffer.alloc(0);
+    const socket = connect(port, LOOPBACK);
+    const end = (fault: string | null): void => {
+      timer.cancel();
+      socket.destroy();
+      resolve(fault);
+    };
+    const timer = clock.after(TRIAL_MS, () => end("an adopted socket was silent"));
+    socket.once("error", (error) => end(error.message));
+    socket.once("close", () => end("an adopted socket was closed"));
+    socket.on("data", (bytes: Buffer) => {
+      answer = Buffer.concat([answer, bytes]);
+      if (answer.subarray(-TRIAL_ANSWER.length).equals(TRIAL_ANSWER)) end(null);
+    });
+    socket.write(TRIAL_REQUEST);
+  });
+}
