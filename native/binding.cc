@@ -18,6 +18,9 @@ namespace {
 /** Rises whenever layout.h changes in a way that the JavaScript side must know. */
 constexpr int32_t LAYOUT_VERSION = 1;
 
+/** Batches of one turn of libuv's loop, so that timers and other handles get theirs. */
+constexpr int BATCHES_MAX = 4;
+
 struct View {
   void* data = nullptr;
   size_t length = 0;
@@ -262,7 +265,11 @@ void LoopHandle::on_poll(uv_poll_t* poll, int status, int) {
   auto* handle = static_cast<LoopHandle*>(poll->data);
   // Somebody runs the loop from inside a callback: the batch that is under way comes first.
   if (handle->is_in_turn_ || handle->loop_ == nullptr || status != 0) return;
-  if (handle->collect() > 0) handle->turn();
+  // More has come while a batch was handled: taken at once it spares a round of libuv's loop.
+  for (int batch = 0; batch < BATCHES_MAX; batch++) {
+    if (handle->loop_ == nullptr || handle->collect() == 0) return;
+    handle->turn();
+  }
 }
 
 /** Before libuv polls: what was asked for outside of a batch, and what was left of the last one. */
@@ -391,8 +398,8 @@ napi_value set_queued(napi_env env, napi_callback_info info) {
     return int_value(env, -EINVAL);
   }
   auto length = static_cast<int32_t>(view.length);
-  handle->loop()->set_queued(static_cast<double*>(view.data), length);
-  return int_value(env, 0);
+  bool is_taken = handle->loop()->set_queued(static_cast<double*>(view.data), length);
+  return int_value(env, is_taken ? 0 : -EINVAL);
 }
 
 napi_value set_slot(napi_env env, napi_callback_info info) {

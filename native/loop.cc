@@ -22,9 +22,11 @@ Loop::~Loop() {
   ::close(epoll_fd_);
 }
 
-void Loop::set_queued(double* queued, int32_t length) {
+bool Loop::set_queued(double* queued, int32_t length) {
+  if (length < connections_.table().size()) return false;
   shared_.queued = queued;
   shared_.queued_length = length;
+  return true;
 }
 
 void Loop::collect(RecordList& told) {

@@ -26,8 +26,11 @@ class Loop {
   Connections& connections() { return connections_; }
   Acceptors& acceptors() { return acceptors_; }
   Writer& writer() { return writer_; }
-  /** A larger array for the sizes of queues; it holds the old ones. */
-  void set_queued(double* queued, int32_t length);
+  /**
+   * A larger array for the sizes of queues; it holds the old ones.
+   * @returns false: it is too short for the channels that there are, and nothing has changed.
+   */
+  bool set_queued(double* queued, int32_t length);
   /**
    * One batch: reads, drains and accepts what is ready, EVENTS_MAX events at most.
    * Whatever was read lies in the receive buffer until the next call.

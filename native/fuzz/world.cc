@@ -44,6 +44,7 @@ World::World(Prng& prng, const std::string& folder, Tally& tally)
   if (epoll_fd < 0) breach("epoll_create1: %s", strerror(errno));
   loop_.reset(new Loop(epoll_fd, shared));
   loop_->connections().limit_queue(limit_);
+  may_run_out_ = prng_.once_in(3);
   add_slabs();
   listen_for_outbound();
 }

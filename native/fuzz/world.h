@@ -110,7 +110,7 @@ class World {
   void listen_for_outbound();
   int32_t own(int32_t acceptor, Listener listener);
   Peer new_peer(int fd, bool is_unix);
-  void tune(int fd);
+  void tune(int fd, bool is_unix);
   Address random_source();
 
   // What the far ends do: peers.cc.

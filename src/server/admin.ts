@@ -12,10 +12,12 @@ import { type TransportAddress, TRANSPORT_KINDS } from "../transport/transport.t
 import { AdminHttp, type Answer, jsonAnswer, problem, textAnswer } from "./admin-http.ts";
 import { choiceKey, integerKey, type QueryKeys, readQuery } from "./admin-query.ts";
 import { CONNECTION_SORTS, connectionDetail, topConnections } from "./inspect.ts";
-import { type MetricSource, METRICS, OPEN_STATES } from "./metric-table.ts";
+import type { MetricSource } from "./metric-row.ts";
+import { METRICS, OPEN_STATES } from "./metric-table.ts";
 import { readiness, READINESS } from "./readiness.ts";
 import type { Server } from "./server.ts";
 import { listenerReport, Stats } from "./stats.ts";
+import { TcpSampler } from "./tcp-sampler.ts";
 
 const LIMIT = integerKey(1, 1_000, 50);
 const CONNECTIONS_KEYS = {
@@ -51,6 +53,7 @@ export class Admin {
   readonly #process: ProcessReader;
   readonly #gc: GcWatch = new GcWatch();
   readonly #stats: Stats;
+  readonly #tcp: TcpSampler;
   readonly #metrics: Metrics<MetricSource>;
   /** What the newest scrape reads. */
   #source: MetricSource | null = null;
@@ -66,6 +69,8 @@ export class Admin {
     this.#process = new ProcessReader(server.shared.clock);
     this.#version = packageVersion();
     this.#stats = new Stats(server, this.#version, this.#process);
+    const { budget, clock } = server.shared;
+    this.#tcp = new TcpSampler(server.listeners, budget, clock);
     this.#metrics = new Metrics(METRICS, () => this.#source!);
   }
 
@@ -79,11 +84,13 @@ export class Admin {
     this.#address = await this.#http.listen();
     this.#gc.start();
     this.#stats.start();
+    this.#tcp.start();
   }
 
   async stop(): Promise<void> {
     this.#gc.stop();
     this.#stats.stop();
+    this.#tcp.stop();
     if (this.#address !== null) await this.#http.close();
     this.#address = null;
   }
@@ -167,6 +174,6 @@ export class Admin {
     const reports = server.listeners.map(listenerReport);
     const uws = reports.find(({ library }) => library !== null)?.library ?? "none";
     const build = { version: this.#version, node: versions.node, uws };
-    return { server, process, gc: this.#gc, build };
+    return { server, process, gc: this.#gc, tcp: this.#tcp, build };
   }
 }

@@ -77,6 +77,11 @@ export class Listener implements TransportHandler {
     return this.#connections[channel] ?? null;
   }
 
+  /** Channels are below it: as many as were open at a time at most. */
+  get channels(): number {
+    return this.#connections.length;
+  }
+
   *connections(): Generator<Connection> {
     for (const connection of this.#connections) if (connection !== null) yield connection;
   }

@@ -4,12 +4,14 @@ import type { GcWatch } from "../observe/gc-watch.ts";
 import type { MetricRow, NumberRow } from "../observe/metrics.ts";
 import type { ProcessReading } from "../observe/process-reading.ts";
 import type { Server } from "./server.ts";
+import type { TcpSampler } from "./tcp-sampler.ts";
 
 /** What the rows read. */
 export interface MetricSource {
   readonly server: Server;
   readonly process: ProcessReading;
   readonly gc: GcWatch;
+  readonly tcp: TcpSampler;
   readonly build: BuildLabels;
 }
 

@@ -4,14 +4,23 @@
 import { CLOSE_CAUSES, CLOSE_REASONS } from "../connection/close-reason.ts";
 import { STATE, STATE_NAMES } from "../connection/state.ts";
 import { CALL_MS, LAG_MS } from "../observe/buckets.ts";
-import { GC_KINDS, GC_MS, type GcWatch } from "../observe/gc-watch.ts";
-import type { MetricLabels, MetricRow, NumberRow } from "../observe/metrics.ts";
-import type { ProcessReading } from "../observe/process-reading.ts";
+import { GC_KINDS, GC_MS } from "../observe/gc-watch.ts";
+import type { MetricLabels } from "../observe/metrics.ts";
 import { TRANSPORT_KINDS } from "../transport/transport.ts";
 import { UPGRADE_REFUSALS } from "../transport/upgrade-check.ts";
 import { STATUS } from "../wire/messages.ts";
+import {
+  bothWays,
+  counter,
+  counts,
+  gauge,
+  MILLISECONDS,
+  type MetricSource,
+  NO_LABELS,
+  type Row,
+} from "./metric-row.ts";
+import { nativeRows } from "./native-metrics.ts";
 import { readiness } from "./readiness.ts";
-import type { Server } from "./server.ts";
 
 /** States in which a connection can be found. */
 export const OPEN_STATES: readonly string[] = STATE_NAMES.slice(STATE.ACCEPTED, STATE.CLOSED);
@@ -31,6 +40,7 @@ export const METRICS: readonly Row[] = [
   ...topicRows(),
   ...callRows(),
   ...troubleRows(),
+  ...nativeRows(),
   ...processRows(),
 ];
 
@@ -77,6 +87,18 @@ function connectionRows(): Row[] {
       { cause: UPGRADE_REFUSALS },
       ({ server }) => server.upgradesRefused,
     ),
+    {
+      name: "holdfast_listeners",
+      type: "gauge",
+      help: "Listeners, by transport.",
+      labels: { transport: TRANSPORT_KINDS },
+      read: ({ server }, put) => {
+        for (const transport of TRANSPORT_KINDS) {
+          const served = server.listeners.filter((each) => each.transport.kind === transport);
+          put(served.length, { transport });
+        }
+      },
+    },
     gauge("holdfast_ready", "1 while /readyz answers 200, 0 otherwise.", ({ server }) => {
       return readiness(server) === "ready" ? 1 : 0;
     }),

@@ -7,6 +7,7 @@ import type { ProcessReader } from "../observe/process-reading.ts";
 import { Rates } from "../observe/rates.ts";
 import { WebSocketTransport } from "../transport/websocket.ts";
 import type { Listener } from "./listener.ts";
+import { loopReport, type LoopReport } from "./loop-report.ts";
 import { OPEN_STATES } from "./metric-table.ts";
 import type { Server, ServerState } from "./server.ts";
 
@@ -68,6 +69,8 @@ export interface StatsReport {
     readonly stalls: number;
   };
   readonly listeners: readonly ListenerReport[];
+  /** What the native transport has counted; null where nothing native runs. */
+  readonly native: LoopReport | null;
   readonly admission: {
     readonly accepting: boolean;
     readonly served: number;
@@ -177,6 +180,7 @@ export class Stats {
         stalls: counters.loopStalls,
       },
       listeners: server.listeners.map(listenerReport),
+      native: loopReport(server),
       admission: {
         accepting: admission.isAccepting,
         served: admission.served,

@@ -91,8 +91,9 @@ export class EpollLoop {
   #slotBytes: number = 0;
   #lastSlab: Slab | null = null;
   #lastSlot: number = 0;
-  /** Slabs that operations name, each as often as it was retained. */
+  /** Slabs that operations name: the first so many. The array keeps its length, and so its memory. */
   readonly #retained: Slab[] = [];
+  #retainedCount: number = 0;
   #unflushedBytes: number = 0;
   #queueBytesMax: number = 0;
 
@@ -118,7 +119,12 @@ export class EpollLoop {
 
   /** The addon's side; made when it is needed first, since an idle server needs none. */
   get native(): NativeLoop {
-    this.#native ??= new this.addon.Loop(
+    this.#native ??= this.#makeNative();
+    return this.#native;
+  }
+
+  #makeNative(): NativeLoop {
+    const native = new this.addon.Loop(
       this.#header,
       this.#records,
       this.#flushed,
@@ -128,7 +134,8 @@ export class EpollLoop {
       this.queued,
       () => this.#turn(),
     );
-    return this.#native;
+    if (this.#queueBytesMax > 0) native.limitQueue(this.#queueBytesMax);
+    return native;
   }
 
   /** One more, or one less, thing that the process waits for. */
@@ -156,7 +163,7 @@ export class EpollLoop {
   allowQueue(bytesMax: number): void {
     if (bytesMax <= this.#queueBytesMax) return;
     this.#queueBytesMax = bytesMax;
-    this.native.limitQueue(bytesMax);
+    this.#native?.limitQueue(bytesMax);
   }
 
   isOpen(channel: ChannelId): boolean {
@@ -177,7 +184,7 @@ export class EpollLoop {
     // First of all: a flush lets go of the slabs and slots of what was appended before it.
     if (this.#header[HEADER.OPERATIONS] === LAYOUT.operations) this.#flush();
     const slot = slab === this.#lastSlab ? this.#lastSlot : this.#slotOf(slab);
-    if (this.#retained.at(-1) !== slab) this.#retained.push(slab.retain());
+    this.#retain(slab);
     this.#append(OPERATION.WRITE | (slot << 8), channel, start, end);
     this.#unflushedBytes += end - start;
     // What follows a queue is queued: it is said at once how much that is.
@@ -347,8 +354,8 @@ export class EpollLoop {
     this.#channels -= this.#freed;
     this.#freed = 0;
     this.#unflushedBytes = 0;
-    for (const slab of this.#retained) slab.release();
-    this.#retained.length = 0;
+    for (let index = 0; index < this.#retainedCount; index++) this.#retained[index]!.release();
+    this.#retainedCount = 0;
     if (this.#slotBytes > SLOT_BYTES_MAX) this.#forgetSlots();
   }
 
@@ -366,6 +373,13 @@ export class EpollLoop {
   /** Called again before libuv polls, if this is no turn already. */
   #want(): void {
     this.#header[HEADER.WANTED] = 1;
+  }
+
+  #retain(slab: Slab): void {
+    const count = this.#retainedCount;
+    if (count > 0 && this.#retained[count - 1] === slab) return;
+    this.#retained[count] = slab.retain();
+    this.#retainedCount++;
   }
 
   /** May flush. */

@@ -85,16 +85,13 @@ export class UwsAcceptor implements LoopMember {
 /** How long a socket may take that is handed over on trial, in milliseconds. */
 const TRIAL_MS = 2_000;
 const LOOPBACK = "127.0.0.1";
-/** An upgrade (with the key of RFC 6455's example) and a binary message with one byte, masked. */
-const TRIAL_REQUEST: Buffer = Buffer.concat([
-  Buffer.from(
-    "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-  ),
-  Buffer.from([0x82, 0x81, 0, 0, 0, 0, 0x68]),
-]);
-/** The message again, unmasked. */
-const TRIAL_ANSWER: Buffer = Buffer.from([0x82, 0x01, 0x68]);
+/** The key is RFC 6455's example. */
+const TRIAL_REQUEST =
+  "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/** A binary message of one byte, as clients send it and as servers do. */
+const TRIAL_MESSAGE: Buffer = Buffer.from([0x82, 0x81, 0, 0, 0, 0, 0x68]);
+const TRIAL_ECHO: Buffer = Buffer.from([0x82, 0x01, 0x68]);
 
 /**
  * Hands over one socket on trial, to an app of its own: it is upgraded, has its peer's address and
@@ -135,7 +132,7 @@ export async function adoptionFault(
   }
 }
 
-/** Null: the answer came. */
+/** Null: the echo came. */
 function echoFault(port: number, clock: Clock): Promise<string | null> {
   return new Promise((resolve) => {
     let answer = Buffer.alloc(0);
@@ -150,7 +147,11 @@ function echoFault(port: number, clock: Clock): Promise<string | null> {
     socket.once("close", () => end("an adopted socket was closed"));
     socket.on("data", (bytes: Buffer) => {
       answer = Buffer.concat([answer, bytes]);
-      if (answer.subarray(-TRIAL_ANSWER.length).equals(TRIAL_ANSWER)) end(null);
+      if (answer.includes("\r\n\r\n") && socket.bytesWritten === TRIAL_REQUEST.length) {
+        socket.write(TRIAL_MESSAGE);
+      } else if (answer.subarray(-TRIAL_ECHO.length).equals(TRIAL_ECHO)) {
+        end(null);
+      }
     });
     socket.write(TRIAL_REQUEST);
   });
