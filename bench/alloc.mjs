@@ -180,7 +180,7 @@ for (const { name, calls, run, isLong = false } of kinds) {
   rows.push(row);
 }
 await server.stop();
-const transport = await measureTransport(resolve(flags.dist), () => collections);
+const transport = await measureTransport(resolve(flags.dist));
 const passed = [...rows, ...transport].every((row) => row.passed !== false);
 if (flags.json) {
   const { messages } = flags;

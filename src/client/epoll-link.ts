@@ -15,6 +15,8 @@ import type { Link, LinkHandler } from "./dial.ts";
  */
 const ADDRESS_TIMEOUT_MS = 250;
 
+const NONE: readonly string[] = [];
+
 export class EpollLink implements Link, DialHandler {
   readonly hasMessages: boolean = false;
   readonly #dialer: EpollDialer;
@@ -25,7 +27,7 @@ export class EpollLink implements Link, DialHandler {
   #channel: number = -1;
   #isOpen: boolean = false;
   /** Addresses of the name that were not tried yet. */
-  #addresses: string[] = [];
+  #addresses: readonly string[] = NONE;
 
   constructor(dialer: EpollDialer, endpoint: Endpoint, handler: LinkHandler) {
     this.#dialer = dialer;
@@ -33,8 +35,7 @@ export class EpollLink implements Link, DialHandler {
     this.#handler = handler;
     const { scheme, host } = endpoint;
     if (scheme === "unix" || isIP(host) !== 0) {
-      this.#addresses.push(host);
-      this.#tryNext();
+      this.#try(host, NONE);
     } else {
       this.#resolve(host);
     }
@@ -62,7 +63,7 @@ export class EpollLink implements Link, DialHandler {
 
   onOpen(): void {
     this.#isOpen = true;
-    this.#addresses.length = 0;
+    this.#addresses = NONE;
     this.#handler?.onOpen();
   }
 
@@ -77,7 +78,9 @@ export class EpollLink implements Link, DialHandler {
 
   onClose(error: string): void {
     this.#channel = -1;
-    if (!this.#isOpen && error !== "" && this.#addresses.length > 0) this.#tryNext();
+    const [next, ...rest] = this.#addresses;
+    if (this.#handler === null) return;
+    if (next !== undefined && error !== "") this.#try(next, rest);
     else this.#end(error === "" ? null : this.#failure(error));
   }
 
@@ -88,13 +91,14 @@ export class EpollLink implements Link, DialHandler {
         this.#end(error);
         return;
       }
-      this.#addresses = found.map(({ address }) => address);
-      this.#tryNext();
+      const [first, ...rest] = found.map(({ address }) => address);
+      this.#try(first!, rest);
     });
   }
 
-  #tryNext(): void {
-    const ip = this.#addresses.shift()!;
+  /** @param rest addresses that are left where this one comes to nothing. */
+  #try(ip: string, rest: readonly string[]): void {
+    this.#addresses = rest;
     const { scheme, port, path } = this.#endpoint;
     const channel = this.#dialer.connect(
       {
@@ -104,7 +108,7 @@ export class EpollLink implements Link, DialHandler {
         localIp: "",
         localPort: 0,
         noDelay: true,
-        timeoutMs: this.#addresses.length === 0 ? 0 : ADDRESS_TIMEOUT_MS,
+        timeoutMs: rest.length === 0 ? 0 : ADDRESS_TIMEOUT_MS,
       },
       this,
     );
@@ -120,6 +124,6 @@ export class EpollLink implements Link, DialHandler {
 
   #failure(code: string): Error {
     const call = this.#isOpen ? "read" : "connect";
-    return Object.assign(new Error(`${call} ${code} ${this.#endpoint.text}`), { code });
+    return Object.assign(new Error(`${call} ${code}`), { code });
   }
 }
