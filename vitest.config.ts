@@ -37,7 +37,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "hostile-tcp-net",
-          // What serves TCP by default was looked at above; the rest of it has nothing to do with TCP.
+          // The tests of TCP once more, since "integration" runs them on what serves it by default.
           include: ["test/hostile/**/*.test.ts"],
           exclude: ["test/hostile/websocket.test.ts"],
           env: { HOLDFAST_TCP_TRANSPORT: "tcp-net" },

@@ -4,11 +4,13 @@
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+import { nativeCounters } from "./bare-transport.mjs";
 import { collectGarbage, fileCount } from "./facts.mjs";
 
 const [dist, connectionMax = "null", transport = "auto"] = process.argv.slice(2);
 const load = (module) => import(pathToFileURL(join(dist, module)).href);
 const { Server } = await load("server/server.js");
+const { COUNTER } = await load("transport/epoll-layout.js");
 const { STATE_NAMES } = await load("connection/state.js");
 
 const server = new Server({
@@ -29,6 +31,7 @@ function facts() {
     });
   }
   const { pool, wheel, budget, counters } = server.shared;
+  const { epollLoop } = server;
   return {
     states,
     served: server.admission.served,
@@ -39,6 +42,7 @@ function facts() {
     timers: wheel.live,
     queueBytes: budget.bytes,
     files: fileCount(),
+    native: epollLoop === null ? null : nativeCounters(epollLoop, COUNTER),
     heartbeatsOut: counters.heartbeatsOut,
     closedByCause: Object.fromEntries(
       Object.entries(server.closedByCause).filter(([, count]) => count > 0),

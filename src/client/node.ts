@@ -51,6 +51,8 @@ export interface NodeConnectParts extends ConnectParts {
 
 /** One for all clients of the process. Its epoll instance is there while one of them has a link. */
 let sharedDialer: EpollDialer | null = null;
+/** The addon was sought and not found: it is not sought again for every link. */
+let isMissing: boolean = false;
 
 /** Throws HOLDFAST_TRANSPORT_UNAVAILABLE. */
 function epollDialer(): EpollDialer {
@@ -59,9 +61,11 @@ function epollDialer(): EpollDialer {
 }
 
 function epollDialerIfAny(): EpollDialer | null {
+  if (isMissing) return null;
   try {
     return epollDialer();
   } catch {
+    isMissing = true;
     return null;
   }
 }

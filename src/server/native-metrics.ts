@@ -104,6 +104,10 @@ function tcpRows(): Row[] {
   ];
 }
 
+/** How a connection comes to be counted, for the help of each. */
+const SAMPLING =
+  "Once a second some are asked: those with the most bytes waiting, and others in turn.";
+
 interface SampledFacts {
   readonly bounds: readonly number[];
   readonly scale: number;
@@ -118,7 +122,7 @@ function sampled(
   return {
     name,
     type: "histogram",
-    help: `${help} Once a second some are asked: those with the most bytes waiting, and others in turn.`,
+    help: `${help} ${SAMPLING}`,
     labels: { sample: TCP_SAMPLES },
     bounds,
     scale,

@@ -294,9 +294,10 @@ export class EpollLoop {
       if ((state & PAUSED) === 0) member.onEnd(channel);
       else this.#hold(channel).hasEnded = true;
     } else if (kind === RECORD.DRAIN) {
-      member.onDrain(channel);
+      // What was written in the same turn may have filled the kernel again: another one will come.
+      if (this.queued[channel] === 0) member.onDrain(channel);
     } else if (kind === RECORD.QUEUED) {
-      member.onQueued(channel);
+      if (this.queued[channel]! > 0) member.onQueued(channel);
     }
   }
 

@@ -1,5 +1,9 @@
+import { describe } from "vitest";
+import { hasNative } from "../support/native.ts";
 import { epollHarness, epollUnixHarness } from "./socket-harness.ts";
 import { describeTransport } from "./transport-contract.ts";
 
-describeTransport(epollHarness);
-describeTransport(epollUnixHarness);
+describe.skipIf(!hasNative)("natively", () => {
+  describeTransport(epollHarness);
+  describeTransport(epollUnixHarness);
+});

@@ -246,10 +246,14 @@ describe("/stats", () => {
   });
 
   it("has the fields of the example in docs/admin.md, no more and no fewer", async () => {
-    const server = await started({ websocket: { enabled: true } });
+    const server = await started({ tcp: { transport: "auto" }, websocket: { enabled: true } });
     const page = readFileSync(new URL("../../docs/admin.md", import.meta.url), "utf8");
     const example = /```json\n(\{\n {2}"schema"[^`]*)```/.exec(page)?.[1];
-    expect(shapeOf(JSON.parse(example!))).toEqual(shapeOf((await get(server, "/stats")).json));
+    const stats = (await get(server, "/stats")).json;
+    const expected = JSON.parse(example!) as Record<string, unknown>;
+    // Where the addon could not be built.
+    if (server.epollLoop === null) expected["native"] = null;
+    expect(shapeOf(expected)).toEqual(shapeOf(stats));
   });
 });
 

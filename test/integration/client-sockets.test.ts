@@ -10,7 +10,7 @@ import { WebSocket } from "ws";
 import { connect as connectBrowser } from "../../src/client/browser.ts";
 import type { Client } from "../../src/client/client.ts";
 import type { ClientOptions } from "../../src/client/client-options.ts";
-import { connect } from "../../src/client/node.ts";
+import { type ClientTransport, connect } from "../../src/client/node.ts";
 import { Collected, watch } from "../support/client-stage.ts";
 import { FakeServer, frames, honest, type Script, silent } from "../support/fake-server.ts";
 
@@ -21,11 +21,13 @@ type Kind = "tcp" | "unix" | "ws";
 let folder: string;
 let servers: FakeServer[];
 let clients: Client[];
+let transport: ClientTransport;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "holdfast-client-"));
   servers = [];
   clients = [];
+  transport = "auto";
 });
 
 afterEach(async () => {
@@ -42,7 +44,7 @@ async function serve(kind: Kind, script: Script = honest): Promise<FakeServer> {
 }
 
 function open(endpoint: string | string[], options: ClientOptions = FAST): Client {
-  const client = connect(endpoint, options);
+  const client = connect(endpoint, options, { transport });
   clients.push(client);
   return client;
 }
@@ -70,7 +72,17 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-describe.each(["tcp", "unix", "ws"] as const)("over %s", (kind) => {
+describe.each([
+  ["tcp", "tcp-net"],
+  ["tcp", "tcp-epoll"],
+  ["unix", "tcp-net"],
+  ["unix", "tcp-epoll"],
+  ["ws", "auto"],
+] as const)("over %s by %s", (kind, by) => {
+  beforeEach(() => {
+    transport = by;
+  });
+
   it("calls, publishes, subscribes, hears pushes and closes in order", async () => {
     const server = await serve(kind);
     const client = open(server.endpoint);
@@ -263,7 +275,11 @@ describe("over a WebSocket", () => {
   });
 });
 
-describe("a host that is not there", () => {
+describe.each(["tcp-net", "tcp-epoll"] as const)("a host that is not there, by %s", (by) => {
+  beforeEach(() => {
+    transport = by;
+  });
+
   it.each([
     ["tcp", (port: number) => `tcp://127.0.0.1:${port}`],
     ["tls", (port: number) => `tls://127.0.0.1:${port}`],

@@ -54,9 +54,8 @@ beforeEach(() => {
 
 afterEach(async () => {
   for (const end of ends.toReversed()) await end();
-  await until(() => counter("sockets") === 0 && pool.leased === 0);
-  expect([counter("queues"), counter("queueBytes")]).toEqual([0, 0]);
-  expect(counter("invalidOperations")).toBe(0);
+  const left = ["sockets", "queues", "queueBytes", "invalidOperations"] as const;
+  await until(() => pool.leased === 0 && left.every((name) => counter(name) === 0));
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -336,8 +335,9 @@ describe("a connection that cannot be opened", () => {
   it("is refused where nobody listens", async () => {
     const port = await freePort();
     const story = dial({ port });
-    if (story.channel < 0) expect(getSystemErrorName(story.channel)).toBe("ECONNREFUSED");
-    else await until(() => story.told.join() === "close ECONNREFUSED");
+    await until(() => story.channel < 0 || story.isOver);
+    const [said = `close ${getSystemErrorName(Math.min(-1, story.channel))}`] = story.told;
+    expect(said).toBe("close ECONNREFUSED");
   });
 
   it("has no local port that a listener has, or that another uses for the same server", async () => {
@@ -519,6 +519,7 @@ describe("the loop", () => {
     const third = dial({ port });
     third.onEnd = (): void => dialer.reset(third.channel);
     await until(() => third.isOver);
+    expect(third.told).toEqual(["open", "close"]);
   });
 
   it("tells the others when a handler throws", async () => {

@@ -9,7 +9,11 @@ import type {
   ScheduledKind,
 } from "../../src/probe/generator-messages.ts";
 import { Tally } from "../../src/probe/run-tally.ts";
-import { chooseTransport, probeNetwork } from "../../src/probe/probe-network.ts";
+import {
+  chooseTransport,
+  probeNetwork,
+  type ProbeTransport,
+} from "../../src/probe/probe-network.ts";
 import { parseTargets, resolveTargets } from "../../src/probe/target.ts";
 
 const HEALTH = { loopUtilisation: 0.1, cpuMs: 1, rssBytes: 1, fds: 1 };
@@ -34,7 +38,7 @@ export async function generatorSetup(
     operationTimeoutMs: 2_000,
     token: "",
     isInsecure: false,
-    transport: chooseTransport("auto"),
+    transport: GeneratorBench.transport,
     topics: 1,
     faults: NO_FAULTS,
     ...changes,
@@ -42,6 +46,8 @@ export async function generatorSetup(
 }
 
 export class GeneratorBench {
+  /** Of every bench that is started from now on. */
+  static transport: ProbeTransport = chooseTransport("auto");
   readonly clock: Clock;
   readonly generator: Generator;
   readonly reports: GeneratorReport[] = [];

@@ -117,7 +117,7 @@ describe("the table of metrics", () => {
     for (const { name, type, help } of METRICS) {
       expect(name).toMatch(/^(holdfast|process|nodejs)_[a-z_]+$/);
       expect(name.endsWith("_total")).toBe(type === "counter");
-      if (type === "histogram") expect(name).toMatch(/_seconds$/);
+      if (type === "histogram") expect(name).toMatch(/_(seconds|bytes|events|retransmits)$/);
       expect(help).toMatch(/^[A-Z1].*\.$/);
     }
   });

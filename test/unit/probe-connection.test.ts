@@ -1,6 +1,7 @@
 import { createServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
+import { PROBE_TRANSPORTS } from "../../src/probe/probe-network.ts";
 import { frames } from "../support/fake-server.ts";
 import { GeneratorBench } from "../support/generator-bench.ts";
 import { type ProbeTarget, startUpgrade, switching } from "../support/probe-target.ts";
@@ -43,7 +44,11 @@ async function meets(
   return { bench, target, received };
 }
 
-describe("an upgrade", () => {
+describe.each(PROBE_TRANSPORTS)("an upgrade, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("and the Welcome after it may come in two pieces, split at every byte", async ({
     onTestFinished,
   }) => {
@@ -101,7 +106,11 @@ describe("an upgrade", () => {
   });
 });
 
-describe("a held WebSocket", () => {
+describe.each(PROBE_TRANSPORTS)("a held WebSocket, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("takes messages in fragments, with pings between them that it answers", async ({
     onTestFinished,
   }) => {
@@ -143,7 +152,11 @@ describe("a held WebSocket", () => {
   });
 });
 
-describe("an end of our own", () => {
+describe.each(PROBE_TRANSPORTS)("an end of our own, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("is no failure and no death, whatever the server still says", async ({ onTestFinished }) => {
     const { bench, target } = await meets(onTestFinished, WELCOME);
     await bench.until(() => bench.report().held === 1);

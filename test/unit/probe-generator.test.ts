@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
+import { PROBE_TRANSPORTS } from "../../src/probe/probe-network.ts";
 import { machineClock } from "../../src/base/clock.ts";
 import { FakeServer, frames, honest, type Script, silent } from "../support/fake-server.ts";
 import { GeneratorBench } from "../support/generator-bench.ts";
@@ -16,7 +17,11 @@ async function fakeServer(script: Script, atEnd: AtEnd): Promise<FakeServer> {
 
 const NEVER = { operationTimeoutMs: 60_000, connectTimeoutMs: 60_000 };
 
-describe("connections", () => {
+describe.each(PROBE_TRANSPORTS)("connections, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("are opened on schedule, greeted and held, and counted with their times", async ({
     onTestFinished,
   }) => {
@@ -120,7 +125,11 @@ describe("connections", () => {
   });
 });
 
-describe("echoes", () => {
+describe.each(PROBE_TRANSPORTS)("echoes, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("are spread over all connections, and every answer is counted once", async ({
     onTestFinished,
   }) => {
@@ -294,7 +303,11 @@ describe("echoes", () => {
   });
 });
 
-describe("what is halted", () => {
+describe.each(PROBE_TRANSPORTS)("what is halted, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("stays scheduled as far as it was due, and is not started any more", async ({
     onTestFinished,
   }) => {
@@ -316,7 +329,11 @@ describe("what is halted", () => {
   });
 });
 
-describe("churn", () => {
+describe.each(PROBE_TRANSPORTS)("churn, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("closes one and opens one, after the answers of the one that leaves", async ({
     onTestFinished,
   }) => {
@@ -341,7 +358,11 @@ describe("churn", () => {
   });
 });
 
-describe("publishes", () => {
+describe.each(PROBE_TRANSPORTS)("publishes, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   /** A server that hands every publish to all who are subscribed. */
   function hub(): Script {
     const subscribers = new Map<string, Set<Parameters<Script>[0]>>();
@@ -453,7 +474,11 @@ describe("publishes", () => {
   });
 });
 
-describe("faults", () => {
+describe.each(PROBE_TRANSPORTS)("faults, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("are drawn by the seed: the same connections misbehave in every run", async ({
     onTestFinished,
   }) => {
@@ -488,7 +513,11 @@ describe("faults", () => {
   });
 });
 
-describe("local addresses", () => {
+describe.each(PROBE_TRANSPORTS)("local addresses, by %s:", (transport) => {
+  beforeEach(() => {
+    GeneratorBench.transport = transport;
+  });
+
   it("are given explicitly; one that is taken is skipped", async ({ onTestFinished }) => {
     const server = await fakeServer(honest, onTestFinished);
     const port = Number(/:(\d+)$/.exec(server.endpoint)![1]);
