@@ -303,9 +303,14 @@ void LoopHandle::stay_awake() {
 /** A handler that throws must not cost the others their records: they are called again. */
 void LoopHandle::turn() {
   is_in_turn_ = true;
+  int32_t begun = 0;
   do {
+    begun = header_[HEADER_BEGUN];
     call();
-  } while (loop_ != nullptr && header_[HEADER_BEGUN] < header_[HEADER_RECORDS]);
+    // A call that begins with none was not made: the thread is being terminated.
+  } while (loop_ != nullptr && header_[HEADER_BEGUN] > begun &&
+           header_[HEADER_BEGUN] < header_[HEADER_RECORDS]);
+  if (loop_ != nullptr) close_unclaimed();
   header_[HEADER_RECORDS] = 0;
   header_[HEADER_BEGUN] = 0;
   is_in_turn_ = false;

@@ -26,6 +26,7 @@ const std::vector<World::Weighted>& World::actions() {
       {&World::free_wrongly, "free an open one", 1},
       {&World::ask, "ask", 3},
       {&World::grow_queued, "grow", 1},
+      {&World::sometimes_quiesce, "quiesce", 1},
       {&World::open_pair, "open a pair", 14},
       {&World::call_acceptor, "call an acceptor", 10},
       {&World::connect_tcp, "connect by TCP", 4},

@@ -99,7 +99,8 @@ struct Caller {
 /** An acceptor of the loop. */
 struct Listener {
   bool is_open = false;
-  bool is_starved = false;
+  /** It was told that it has run out of files, at some time. */
+  bool has_starved = false;
   uint8_t member = 0;
   Address address;
   std::string path;

@@ -363,7 +363,10 @@ void World::remove_acceptor() {
 }
 
 void World::retry_acceptors() {
-  for (int32_t index = 0; index < ACCEPTORS_MAX; index++) loop_->acceptors().retry(index);
+  for (int32_t index = 0; index < ACCEPTORS_MAX; index++) {
+    bool is_starved = loop_->acceptors().retry(index);
+    if (is_starved && !listeners_[index].has_starved) breach("acceptor %d starves untold", index);
+  }
 }
 
 /** No file is left, or a few, while the loop accepts. */
@@ -383,7 +386,7 @@ void World::starve() {
   check_records(told, false);
   check_all(false);
   is_handling_ = true;
-  handle(told);
+  handle(told, true);
   is_handling_ = false;
   tally_.refused += static_cast<uint64_t>(counters_[COUNTER_ACCEPT_REFUSED] - refused);
   sweep_callers();

@@ -85,7 +85,6 @@ class World {
   void free_wrongly();
   void ask();
   void grow_queued();
-  void quiesce_action();
   size_t random_length();
   void append(int32_t word, int32_t channel, int32_t start, int32_t end);
 
@@ -140,11 +139,14 @@ class World {
   bool is_expected_error(const Link& link, int error) const;
   void check_acceptor(const Record& record);
   void check_all(bool may_grow);
-  void handle(const RecordList& told);
+  void handle(const RecordList& told, bool is_batch);
   void handle_one(const Record& record, const uint8_t* expected);
+  void sometimes_quiesce();
   void quiesce();
   void push();
   const char* unrest();
+  static bool is_deserted(const Link& link);
+  void describe_restless();
   const char* unrest_of(const Link& link, int32_t channel);
   void close_everything();
 
@@ -158,7 +160,6 @@ class World {
   Prng& prng_;
   const std::string folder_;
   Tally& tally_;
-  std::vector<int32_t> header_;
   std::vector<Record> records_;
   std::vector<Record> results_;
   std::vector<Operation> operations_;
@@ -183,6 +184,8 @@ class World {
   int32_t open_files_ = 0;
   double invalid_ = 0;
   int32_t last_channel_ = 0;
+  /** The connection that something is still expected of. */
+  int32_t restless_ = -1;
   bool is_handling_ = false;
   bool is_quiet_wanted_ = false;
   bool may_run_out_ = false;

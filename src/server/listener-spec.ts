@@ -192,4 +192,5 @@ const MEMORY_DEFAULTS: MemoryOptions = {
   delayMs: () => 0,
   segmentBytes: (length) => length,
   hasMessages: false,
+  gathersWrites: false,
 };

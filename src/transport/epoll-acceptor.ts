@@ -1,4 +1,4 @@
-// A listening socket of an epoll loop: opened, closed, opened again at the same address, and retried
+// A listening socket of an epoll loop: opened, closed, opened again at the same address, retried
 // when files had run out. Whoever listens gets the files of what was accepted.
 
 import { lookup } from "node:dns/promises";

@@ -25,7 +25,12 @@ export interface MemoryOptions {
   readonly segmentBytes: (length: number) => number;
   /** Whether chunks keep the boundaries of what the peer sent, as WebSocket messages do. */
   readonly hasMessages: boolean;
+  /** Whether writes wait for the end of the turn, as in a native loop: see onQueued. */
+  readonly gathersWrites: boolean;
 }
+
+/** Gathered bytes of one connection beyond which they go on their way at once. */
+const GATHERED_BYTES_MAX = 65_536;
 
 /** The far end of a connection, in the hands of a test. */
 export interface MemoryPeer {
@@ -77,6 +82,9 @@ class Link implements MemoryPeer {
   channel: ChannelId = -1;
   readonly toServer: Pipe = new Pipe();
   readonly toPeer: Pipe = new Pipe();
+  /** What was gathered: its slabs are retained. */
+  readonly gathered: Slice[] = [];
+  gatheredBytes: number = 0;
   closedWith: number | null = null;
   closeCode: number = 0;
   lost: boolean = false;
@@ -118,11 +126,14 @@ export class MemoryTransport implements Transport {
   readonly kind = "memory" as const;
   readonly hasMessages: boolean;
   readonly canPause: boolean = true;
+  readonly gathersWrites: boolean;
   readonly pendingFiles: number = 0;
   readonly #options: MemoryOptions;
   readonly #handler: TransportHandler;
   readonly #clock: Clock;
   readonly #channels: ChannelTable<Link> = new ChannelTable();
+  /** Links that have gathered something in this turn. */
+  readonly #gathering: Set<Link> = new Set();
   #accepting: boolean = false;
 
   constructor(options: MemoryOptions, handler: TransportHandler, clock: Clock) {
@@ -130,6 +141,7 @@ export class MemoryTransport implements Transport {
     this.#handler = handler;
     this.#clock = clock;
     this.hasMessages = options.hasMessages;
+    this.gathersWrites = options.gathersWrites;
   }
 
   get queued(): Float64Array {
@@ -169,8 +181,8 @@ export class MemoryTransport implements Transport {
   write(channel: ChannelId, slab: Slab, start: number, end: number): WriteOutcome {
     const link = this.#channels.get(channel);
     if (link === null || link.toPeer.ended) return WRITE.REFUSED;
-    // Not slice(), which copies nothing where the slab is a Buffer.
-    link.toPeer.push(new Uint8Array(slab.bytes.subarray(start, end)));
+    if (this.gathersWrites) return this.#gather(link, slab, start, end);
+    this.#push(link, { slab, start, end });
     return this.#account(link);
   }
 
@@ -199,6 +211,7 @@ export class MemoryTransport implements Transport {
   close(channel: ChannelId, code: number): void {
     const link = this.#channels.get(channel);
     if (link === null || link.toPeer.ended) return;
+    this.#sendGathered(link);
     link.closeCode = code;
     link.toPeer.ended = true;
     link.toServer.stopped = false;
@@ -215,10 +228,16 @@ export class MemoryTransport implements Transport {
     return this.#channels.get(channel) === null ? "" : `memory:${channel}`;
   }
 
+  /** What it retains until the end of the turn. */
+  *gatheredSlabs(): Generator<Slab> {
+    for (const { gathered } of this.#gathering) for (const { slab } of gathered) yield slab;
+  }
+
   /** Ends a connection at once, for both sides. */
   drop(link: Link, end: "closed" | "reset", detail: string, code: number = -1): void {
     if (link.channel === -1) return;
     const { channel } = link;
+    letGo(link);
     this.#channels.remove(channel);
     link.channel = -1;
     link.closedWith = code;
@@ -281,7 +300,7 @@ export class MemoryTransport implements Transport {
     this.#account(link);
     link.handler.onData(bytes);
     if (link.channel === -1) return;
-    if (before > 0 && this.#channels.queued[link.channel] === 0 && !pipe.ended) {
+    if (before > 0 && this.#channels.queued[link.channel] === 0) {
       this.#handler.onDrain(link.channel);
     }
   }
@@ -291,10 +310,47 @@ export class MemoryTransport implements Transport {
     this.drop(link, "closed", "", link.closeCode);
   }
 
+  #push(link: Link, { slab, start, end }: Slice): void {
+    // Not slice(), which copies nothing where the slab is a Buffer.
+    link.toPeer.push(new Uint8Array(slab.bytes.subarray(start, end)));
+  }
+
+  #gather(link: Link, slab: Slab, start: number, end: number): WriteOutcome {
+    link.gathered.push({ slab: slab.retain(), start, end });
+    link.gatheredBytes += end - start;
+    if (this.#gathering.size === 0) this.#clock.afterPoll(() => this.#endTurn());
+    this.#gathering.add(link);
+    const isQueued = this.#channels.queued[link.channel]! > 0;
+    if (isQueued || link.gatheredBytes > GATHERED_BYTES_MAX) return this.#sendGathered(link);
+    return WRITE.SENT;
+  }
+
+  #sendGathered(link: Link): WriteOutcome {
+    for (const slice of link.gathered) this.#push(link, slice);
+    letGo(link);
+    return this.#account(link);
+  }
+
+  #endTurn(): void {
+    const links = [...this.#gathering];
+    this.#gathering.clear();
+    for (const link of links) if (link.channel !== -1) this.#sendGathered(link);
+    for (const link of links) {
+      const isQueued = link.channel !== -1 && this.#channels.queued[link.channel]! > 0;
+      if (isQueued) this.#handler.onQueued(link.channel);
+    }
+  }
+
   #account(link: Link): WriteOutcome {
     const over = Math.max(0, link.toPeer.bytes - this.#options.windowBytes);
     this.#channels.queued[link.channel] = over;
     this.pumpToPeer(link);
     return over === 0 ? WRITE.SENT : WRITE.QUEUED;
   }
+}
+
+function letGo(link: Link): void {
+  for (const { slab } of link.gathered) slab.release();
+  link.gathered.length = 0;
+  link.gatheredBytes = 0;
 }

@@ -7,21 +7,16 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { HoldfastError } from "../../src/base/errors.ts";
 import { EpollLoop } from "../../src/transport/epoll-loop.ts";
+import { loadNative } from "../../src/transport/native.ts";
 import { TcpEpollTransport } from "../../src/transport/tcp-epoll.ts";
 import { TcpNetTransport } from "../../src/transport/tcp-net.ts";
 import type { Transport } from "../../src/transport/transport.ts";
 import { WebSocketTransport } from "../../src/transport/websocket.ts";
+import { hasNative } from "../support/native.ts";
 import { Recorder } from "../support/transport-bench.ts";
-import {
-  ACCEPTED_BY,
-  type AcceptedBy,
-  addonIfAny,
-  loopFor,
-  uwsIfAny,
-} from "./websocket-harness.ts";
+import { ACCEPTED_BY, type AcceptedBy, loopFor, uwsIfAny } from "./websocket-harness.ts";
 
 const loaded = uwsIfAny();
-const addon = addonIfAny();
 let folder: string;
 
 beforeAll(() => {
@@ -47,7 +42,7 @@ function epoll({ host = "127.0.0.1", port = 0, path }: Where): Transport {
   const where = { host, port, path: path ?? null, fd: null };
   const sockets = { backlog: 16, noDelay: true, keepAliveMs: 0, userTimeoutMs: 0 };
   const options = { ...where, ...sockets, queueBytesMax: 1_048_576 };
-  return new TcpEpollTransport(options, new Recorder(), new EpollLoop(addon!), systemClock);
+  return new TcpEpollTransport(options, new Recorder(), new EpollLoop(loadNative()), systemClock);
 }
 
 function webSocket(by: AcceptedBy): (where: Where) => Transport {
@@ -72,7 +67,7 @@ async function errorOf(transport: Transport): Promise<HoldfastError> {
 
 type Open = (where: Where) => Transport;
 const TCP: [string, Open][] = [["tcp-net", tcp]];
-if (addon !== null) TCP.push(["tcp-epoll", epoll]);
+if (hasNative) TCP.push(["tcp-epoll", epoll]);
 const KINDS: [string, string, Open][] = TCP.map(([name, open]) => [name, "TCP", open]);
 if (loaded !== null) {
   for (const by of ACCEPTED_BY) {

@@ -57,9 +57,9 @@ class InProcessPeer implements ContractPeer, MemoryPeerHandler {
   }
 }
 
-export function memoryHarness(hasMessages: boolean): TransportHarness {
+export function memoryHarness(hasMessages: boolean, gathersWrites: boolean): TransportHarness {
   return {
-    name: hasMessages ? "memory (messages)" : "memory (stream)",
+    name: `memory (${hasMessages ? "messages" : "stream"}${gathersWrites ? ", gathered" : ""})`,
     traits: {
       canPause: true,
       hasHalfClose: true,
@@ -75,6 +75,7 @@ export function memoryHarness(hasMessages: boolean): TransportHarness {
         delayMs: () => 0,
         segmentBytes: (length: number) => prng.int(Math.ceil(length / 2), length),
         hasMessages,
+        gathersWrites,
       };
       const transport = new MemoryTransport(options, handler, systemClock);
       await transport.listen();

@@ -1,5 +1,8 @@
 import { memoryHarness } from "./memory-harness.ts";
 import { describeTransport } from "./transport-contract.ts";
 
-describeTransport(memoryHarness(false));
-describeTransport(memoryHarness(true));
+for (const hasMessages of [false, true]) {
+  for (const gathersWrites of [false, true]) {
+    describeTransport(memoryHarness(hasMessages, gathersWrites));
+  }
+}

@@ -5,12 +5,13 @@ import type { Socket } from "node:net";
 import { WebSocket } from "ws";
 import { systemClock } from "../../src/base/clock.ts";
 import { EpollLoop } from "../../src/transport/epoll-loop.ts";
-import { loadNative, type NativeAddon } from "../../src/transport/native.ts";
+import { loadNative } from "../../src/transport/native.ts";
 import type { TransportHandler } from "../../src/transport/transport.ts";
 import type { UpgradeRefusal } from "../../src/transport/upgrade-check.ts";
 import { type LoadedUws, loadUws } from "../../src/transport/uws.ts";
 import { WebSocketTransport } from "../../src/transport/websocket.ts";
 import { SUBPROTOCOL } from "../../src/wire/messages.ts";
+import { hasNative } from "../support/native.ts";
 import { builtModule } from "./socket-harness.ts";
 import type { ContractPeer, TransportHarness } from "../support/transport-bench.ts";
 
@@ -91,19 +92,11 @@ export function uwsIfAny(): LoadedUws | null {
   }
 }
 
-/** Null where the native addon cannot be loaded. */
-export function addonIfAny(): NativeAddon | null {
-  try {
-    return loadNative();
-  } catch {
-    return null;
-  }
-}
-
 /** Who accepts connections for uWebSockets.js: it does, or our acceptor that hands them over. */
 export type AcceptedBy = "itself" | "our acceptor";
-export const ACCEPTED_BY: readonly AcceptedBy[] =
-  addonIfAny() === null ? ["itself"] : ["itself", "our acceptor"];
+export const ACCEPTED_BY: readonly AcceptedBy[] = hasNative
+  ? ["itself", "our acceptor"]
+  : ["itself"];
 
 export function loopFor(by: AcceptedBy): EpollLoop | string {
   return by === "itself" ? "the test wants it so" : new EpollLoop(loadNative());
@@ -128,7 +121,8 @@ export async function openWebSocket(
   const transport = new WebSocketTransport(options, handler, loaded, systemClock, loopFor(by));
   const { port } = await transport.listen();
   // Or both ways would be the same one.
-  if (reasons.length !== (by === "itself" ? 1 : 0)) throw new Error(`not by ${by}: ${reasons}`);
+  const isItself = reasons.length > 0;
+  if (isItself !== (by === "itself")) throw new Error(`not by ${by}: ${reasons.join()}`);
   return { transport, port };
 }
 
@@ -160,7 +154,8 @@ export function webSocketHarness(loaded: LoadedUws, by: AcceptedBy): TransportHa
       let opened;
       const isOpen = new Promise((resolve) => { opened = resolve; });
       const options = { host: "127.0.0.1", port: 0, messageBytesMax: 1000, subprotocol: null,
-        origins: ["*"], onUpgradeRefused: quiet, onOwnListener: quiet };
+        origins: ["*"], onUpgradeRefused: quiet,
+        onOwnListener: ${by === "itself" ? "quiet" : "console.log"} };
       const transport = new WebSocketTransport(options, handler, loadUws(), systemClock, loop);
       const { port } = await transport.listen();
       const client = connect(port, "127.0.0.1");

@@ -82,6 +82,21 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
+  test("what is sent in the turn of a disconnect arrives, though its reader is late", async () => {
+    const oracle = await Oracle.watch();
+    const { client, connection } = await slow(oracle, transport);
+    // The kernel does not take as much at once.
+    const sent = Buffer.alloc(2_000_000, 5);
+    expect(connection.send("t", sent)).not.toBe("closed");
+    connection.disconnect({ code: 4_000 });
+    await delay(100);
+    client.readOn();
+    expect(await client.ending()).toMatchObject({ how: "fin", goAway: { code: 4_000 } });
+    expect(client.events.map(({ payload }) => payload.equals(sent))).toEqual([true]);
+    await oracle.verdict({ server: 1 });
+    expect(oracle.server.shared.counters.bytesDiscardedOut).toBe(0);
+  });
+
   test("a reader that takes a little now and then is never stalled", async () => {
     const oracle = await Oracle.watch({ send: { stallTimeoutMs: 400 } });
     const { client, connection } = await slow(oracle, transport);
@@ -249,4 +264,24 @@ describe("the byte budget of the process", () => {
     for (const peer of peers) if (peer.closedWith === null) peer.reset();
     await oracle.verdict({ budget: 8 - open, peer_reset: open });
   });
+});
+
+test("on tcp-epoll a peer that is not being read ends its calls by a reset", async (here) => {
+  let aborted = 0;
+  const hold = ({ signal }: CallContext): Promise<never> => {
+    signal.addEventListener("abort", () => aborted++);
+    return new Promise(() => {});
+  };
+  const oracle = await Oracle.watch(
+    { connection: { callsMax: 2 } },
+    { methods: (server) => server.method("hold", hold) },
+  );
+  // node:net notices only when it reads again.
+  if (oracle.server.epollLoop === null) here.skip();
+  const client = await oracle.active("tcp");
+  client.send(call(2, "hold"), call(3, "hold"), call(4, "hold"));
+  await oracle.until(() => oracle.server.shared.counters.readPauses === 1, "reading is paused");
+  client.reset();
+  await oracle.until(() => aborted === 2, "both calls are aborted");
+  await oracle.verdict({ peer_reset: 1 });
 });

@@ -26,6 +26,7 @@ export interface SimPlan {
     readonly framing: "uint32" | "varint";
     readonly hasMessages: boolean;
     readonly windowBytes: number;
+    readonly gathersWrites: boolean;
   }[];
   /** Virtual milliseconds of trouble, then as many as it takes to heal. */
   readonly troubleMs: number;
@@ -57,6 +58,7 @@ export function planOf(seed: number, prng: Prng): SimPlan {
       framing: pick(["uint32", "uint32", "varint"]),
       hasMessages: prng.float() < 0.3,
       windowBytes: pick([0, 500, 4_096, 65_536]),
+      gathersWrites: prng.float() < 0.5,
     })),
     troubleMs: prng.int(4_000, 9_000),
     paceMs: crowd > 0 ? 80 : pick([10, 20, 40]),

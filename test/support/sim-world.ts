@@ -175,14 +175,13 @@ export class SimWorld implements SimClientOwner {
       {
         clock: this.clock,
         seed: this.plan.seed,
-        listeners: listeners.map(({ name, policy, framing, hasMessages, windowBytes }) => ({
+        listeners: listeners.map(({ name, policy, framing, ...memory }) => ({
           name,
           policy,
           framing,
           transport: {
             kind: "memory",
-            hasMessages,
-            windowBytes,
+            ...memory,
             delayMs: () => this.#prng.float() * this.#mood.delayMsMax,
             segmentBytes: (length) =>
               this.#prng.int(1, Math.min(length, this.#mood.segmentBytesMax)),

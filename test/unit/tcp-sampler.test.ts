@@ -1,5 +1,5 @@
-// Who is asked for TCP_INFO each second, under a clock that the test moves and with connections that
-// are as many as it likes.
+// Who is asked for TCP_INFO each second, under a clock that the test moves and among as many
+// connections as it likes.
 import { describe, expect, it } from "vitest";
 import type { Connection } from "../../src/connection/connection.ts";
 import { SendBudget } from "../../src/connection/send-budget.ts";
