@@ -205,6 +205,10 @@ void Connections::enqueue(int32_t channel, const iovec* pieces, int piece_count,
     count(COUNTER_QUEUES, 1);
   }
   size_t before = socket.queue->size();
+  if (before > queue_bytes_max_) {
+    fail(channel, ENOBUFS, told);
+    return;
+  }
   size_t skipped = sent;
   int error = 0;
   for (int index = 0; index < piece_count && error == 0; index++) {
@@ -216,7 +220,6 @@ void Connections::enqueue(int32_t channel, const iovec* pieces, int piece_count,
   }
   size_t size = socket.queue->size();
   count(COUNTER_QUEUE_BYTES, static_cast<double>(size - before));
-  if (size > queue_bytes_max_) error = ENOBUFS;
   if (error != 0) {
     fail(channel, error, told);
     return;

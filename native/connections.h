@@ -35,7 +35,10 @@ class Connections {
   Connections& operator=(const Connections&) = delete;
 
   SocketTable& table() { return table_; }
-  /** Queued bytes of one connection beyond which it is reset: its owner ignores its limits. */
+  /**
+   * A connection that has more than this waiting and is given more is reset: its owner ignores its
+   * limits. A first write may be of any size.
+   */
   void limit_queue(size_t bytes) { queue_bytes_max_ = bytes; }
 
   /** Takes a file over that is open, or that is connecting. @returns the channel, or -errno. */

@@ -260,14 +260,33 @@ export class EpollLoop {
     if (kind === RECORD.DATA) {
       const start = records[at + 2]!;
       const end = start + records[at + 3]!;
-      const state = this.#states[channel]!;
-      if ((state & (PAUSED | RESETTING)) === 0) member!.onData(channel, this.#received, start, end);
-      else if ((state & RESETTING) === 0) {
-        this.#hold(channel).bytes = Buffer.from(this.#received.subarray(start, end));
+      if ((this.#states[channel]! & (PAUSED | RESETTING | HELD)) === 0) {
+        member!.onData(channel, this.#received, start, end);
+      } else {
+        this.#tellUnusual(member!, channel, start, end);
       }
     } else {
       this.#tellRare(member, kind, channel, records[at + 2]!);
     }
+  }
+
+  /** Bytes for a channel that was paused or reset by what was told before them. */
+  #tellUnusual(member: LoopMember, channel: ChannelId, start: number, end: number): void {
+    if (this.#mayTell(channel)) {
+      member.onData(channel, this.#received, start, end);
+    } else if ((this.#states[channel]! & RESETTING) === 0) {
+      const held = this.#hold(channel);
+      held.bytes = Buffer.concat([held.bytes, this.#received.subarray(start, end)]);
+    }
+  }
+
+  /** Tells what is held of a channel that was resumed, since it came before. */
+  #mayTell(channel: ChannelId): boolean {
+    const held = this.#held.get(channel);
+    if (held !== undefined && (this.#states[channel]! & PAUSED) === 0) {
+      this.#tellHeldOf(channel, held);
+    }
+    return (this.#states[channel]! & (PAUSED | RESETTING)) === 0;
   }
 
   #tellRare(member: LoopMember | null, kind: number, channel: ChannelId, detail: number): void {
@@ -291,7 +310,7 @@ export class EpollLoop {
       this.#states[channel] = (state & ~CONNECTING) | OPEN;
       member.onConnected(channel);
     } else if (kind === RECORD.END) {
-      if ((state & PAUSED) === 0) member.onEnd(channel);
+      if (this.#mayTell(channel)) member.onEnd(channel);
       else this.#hold(channel).hasEnded = true;
     } else if (kind === RECORD.DRAIN) {
       // What was written in the same turn may have filled the kernel again: another one will come.
@@ -408,25 +427,37 @@ export class EpollLoop {
     this.#lastSlab = null;
   }
 
-  /** What came of a connection in the batch in which it was paused. */
+  /** What came of a connection in the batch in which it was paused: one read, or two. */
   #hold(channel: ChannelId): Held {
-    const held = { bytes: NOTHING, hasEnded: false };
-    this.#held.set(channel, held);
-    this.#states[channel]! |= HELD;
+    let held = this.#held.get(channel);
+    if (held === undefined) {
+      held = { bytes: NOTHING, hasEnded: false };
+      this.#held.set(channel, held);
+      this.#states[channel]! |= HELD;
+    }
     return held;
   }
 
   #tellHeld(): void {
-    for (const [channel, { bytes, hasEnded }] of this.#held) {
-      const state = this.#states[channel]!;
-      if ((state & PAUSED) !== 0) continue;
-      this.#held.delete(channel);
-      this.#states[channel] = state & ~HELD;
-      if ((state & RESETTING) !== 0) continue;
-      const member = this.#members[this.#owners[channel]!]!;
-      if (hasEnded) member.onEnd(channel);
-      else member.onData(channel, bytes, 0, bytes.length);
+    for (const [channel, held] of this.#held) {
+      if ((this.#states[channel]! & PAUSED) !== 0) continue;
+      this.#tellHeldOf(channel, held);
     }
+  }
+
+  #tellHeldOf(channel: ChannelId, held: Held): void {
+    const member = this.#members[this.#owners[channel]!]!;
+    const { bytes } = held;
+    held.bytes = NOTHING;
+    if (bytes.length > 0 && (this.#states[channel]! & RESETTING) === 0) {
+      member.onData(channel, bytes, 0, bytes.length);
+    }
+    const state = this.#states[channel]!;
+    // What it was told may have had it paused again: the end waits.
+    if ((state & PAUSED) !== 0) return;
+    this.#held.delete(channel);
+    this.#states[channel] = state & ~HELD;
+    if (held.hasEnded && (state & RESETTING) === 0) member.onEnd(channel);
   }
 
   #opened(member: number, channel: number, state: number): number {

@@ -82,6 +82,19 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     await oracle.verdict({ peer_closed: 1 });
   });
 
+  test("a frame far above the cap arrives whole where nothing waits before it", async () => {
+    const oracle = await Oracle.watch();
+    const { client, connection } = await slow(oracle, transport);
+    const sent = Buffer.alloc(20_000_000, 5);
+    connection.send("t", sent);
+    await delay(100);
+    client.readOn();
+    await client.until(() => client.events.length === 1, "the event");
+    expect(client.events[0]!.payload.equals(sent)).toBe(true);
+    await client.leave();
+    await oracle.verdict({ peer_closed: 1 }, { neighbourMs: 2_000 });
+  });
+
   test("what is sent in the turn of a disconnect arrives, though its reader is late", async () => {
     const oracle = await Oracle.watch();
     const { client, connection } = await slow(oracle, transport);

@@ -303,12 +303,14 @@ describe.skipIf(!hasNative)("the native acceptor and an inherited file", () => {
 
   it.runIf(hasPython)("refuses a socket that is bound to nothing", () => {
     const prepare =
-      "import os, socket, sys; s = socket.socket(); os.dup2(s.fileno(), 3);" +
+      "import os, socket, sys; s = socket.socket(); os.dup2(s.fileno(), 30);" +
       "os.execv(sys.argv[1], sys.argv[1:])";
-    const flags = ["--tcp-fd=3", "--transport=tcp-epoll", "--websocket-enabled=false"];
+    const flags = ["--tcp-fd=30", "--transport=tcp-epoll", "--websocket-enabled=false"];
     const serve = [process.execPath, PROGRAM, "serve", "--admin-enabled=false", ...flags];
     const { status, stderr } = spawnSync("python3", ["-c", prepare, ...serve], { timeout: 10_000 });
-    expect(stderr.toString()).toContain("the inherited file 3: EINVAL: no socket can listen there");
+    expect(stderr.toString()).toContain(
+      "the inherited file 30: EINVAL: no socket can listen there",
+    );
     expect(status).toBe(1);
   });
 

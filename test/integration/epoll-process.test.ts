@@ -212,9 +212,11 @@ describe.each(KINDS)("out of files, the acceptor of %s", (kind) => {
     const before = processorMs(child.process);
     await pass(1_000);
     expect(processorMs(child.process) - before).toBeLessThan(IDLE_MS_MAX);
-    const late = await crowd(kind, child.port, 150);
-    expect(late.filter(({ isServed }) => isServed)).toEqual([]);
-    expect(late.filter(({ error }) => error !== "")).toEqual([]);
+    for (let round = 0; round < 2; round++) {
+      const late = await crowd(kind, child.port, 150);
+      expect(late.filter(({ isServed }) => isServed)).toEqual([]);
+      expect(late.filter(({ error }) => error !== "")).toEqual([]);
+    }
     expect((await child.ask("report")).acceptErrors).toEqual(["EMFILE"]);
   });
 

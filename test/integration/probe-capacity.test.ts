@@ -2,6 +2,7 @@
 // says the limit was.
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import { PROBE_TRANSPORTS } from "../../src/probe/probe-network.ts";
 import type { Report, StageReport } from "../../src/probe/report.ts";
 import { EchoProcess } from "../support/echo-process.ts";
 import { ProbeProcess, type Reported } from "../support/probe-process.ts";
@@ -43,14 +44,16 @@ describe.concurrent("a server that refuses beyond 3,000 by policy", () => {
     expect(report.failures.map(({ code: failure }) => failure)).toContain("hello.refused.3004");
   }
 
-  it("is named so over TCP, with its own figures beside it", async ({ onTestFinished }) => {
-    const server = await ServerProcess.start(10_000, onTestFinished, flags);
+  it.each(PROBE_TRANSPORTS)("is named so by %s, its own figures beside it", async (transport) => {
+    const ends: (() => unknown)[] = [];
+    const server = await ServerProcess.start(10_000, (stop) => ends.push(stop), flags);
     const end = await capacity(
-      onTestFinished,
+      (stop) => ends.push(stop),
       `tcp://127.0.0.1:${server.ports.get("tcp")}`,
       ...["--server-stats", `http://127.0.0.1:${server.ports.get("admin")}`],
-      ...["--start", "2k", ...QUICK],
+      ...["--start", "2k", "--transport", transport, ...QUICK],
     );
+    for (const stop of ends) await stop();
     expectPolicy(end);
     const held = judged(end.report).filter(({ verdict }) => verdict === "ok");
     for (const { connections, server: figures } of held) {

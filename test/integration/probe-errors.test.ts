@@ -227,6 +227,7 @@ describe("a command line", () => {
     ["load", tcp, "--arrival", "uniform"],
     ["load", tcp, "--traffic", "chat"],
     ["load", tcp, "--protocol", "mqtt"],
+    ["load", tcp, "--transport", "epoll"],
     ["doctor", "--as", "spectator"],
   ])("of no meaning ends with 2: %j", async (...args) => {
     const { code, error } = await said(...args);
@@ -302,6 +303,19 @@ describe("a command line", () => {
     const { code, error } = await said("load", tcp, "--baseline", file);
     expect(code).toBe(104);
     expect(error).toContain(file);
+  });
+
+  it("with a --transport that is not to be had is told before anything runs", async () => {
+    vi.stubEnv("HOLDFAST_NATIVE_ADDON", "/no/such/addon.node");
+    vi.resetModules();
+    const fresh = await import("../../src/probe/probe-network.ts");
+    expect(fresh.chooseTransport("auto")).toBe("tcp-net");
+    expect(() => fresh.chooseTransport("tcp-epoll")).toThrow(/no \/no\/such\/addon\.node/);
+    const args = ["load", "tcp://127.0.0.1:1", "--transport", "tcp-epoll"];
+    const ends: (() => void)[] = [];
+    const { code, stderr } = await new ProbeProcess(args, (end) => ends.push(end)).ended;
+    vi.unstubAllEnvs();
+    expect([code, stderr]).toEqual([104, expect.stringMatching(/^holdfast-probe: tcp-epoll cann/)]);
   });
 
   it("with --server-stats that cannot be read is told before anything is connected", async () => {

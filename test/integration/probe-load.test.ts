@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Arrivals } from "../../src/probe/arrivals.ts";
 import { LatencyHistogram } from "../../src/probe/histogram.ts";
+import { PROBE_TRANSPORTS } from "../../src/probe/probe-network.ts";
 import type { Report, StageReport } from "../../src/probe/report.ts";
 import { EchoProcess } from "../support/echo-process.ts";
 import { ProbeProcess, type Reported } from "../support/probe-process.ts";
@@ -327,11 +328,14 @@ describe.concurrent("targets", () => {
     expect(loaded(report).operations.echo).toMatchObject({ scheduled: 100, succeeded: 100 });
   }
 
-  it("may be a Unix socket", async ({ onTestFinished }) => {
-    const target = await startEcho({ path: join(folder, "echo.sock") }, onTestFinished);
-    const text = `unix:${join(folder, "echo.sock")}`;
-    expectEchoes(await load(onTestFinished, text, ...RAW, ...args));
+  it.each(PROBE_TRANSPORTS)("may be a Unix socket, by %s", async (transport) => {
+    const ends: (() => void)[] = [];
+    const path = join(folder, `${transport}.sock`);
+    const target = await startEcho({ path }, (end) => ends.push(end));
+    const by = ["--transport", transport];
+    expectEchoes(await load((end) => ends.push(end), `unix:${path}`, ...RAW, ...args, ...by));
     expect(target.accepted % 10).toBe(0);
+    for (const end of ends) end();
   });
 
   it("may speak TLS, whoever signed", async ({ onTestFinished }) => {
@@ -366,9 +370,15 @@ describe.concurrent("targets", () => {
     expectEchoes(await load(onTestFinished, `tcp://[::1]:${target.port}`, ...RAW, ...args));
   });
 
-  it("get half of the connections each where there are two, and Holdfast speaks both", async ({
-    onTestFinished,
-  }) => {
-    expectEchoes(await load(onTestFinished, tcp(), webSocket(), ...args));
-  });
+  it.each(PROBE_TRANSPORTS)(
+    "get half of the connections each where there are two, and Holdfast speaks both, by %s",
+    async (transport) => {
+      const ends: (() => void)[] = [];
+      const by = ["--transport", transport];
+      const end = await load((stop) => ends.push(stop), tcp(), webSocket(), ...args, ...by);
+      expectEchoes(end);
+      expect(end.report.environment.transport).toBe(transport);
+      for (const stop of ends) stop();
+    },
+  );
 });
