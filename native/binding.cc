@@ -107,7 +107,7 @@ class LoopHandle {
   bool take_arrays(const Arguments& arguments);
   bool start(napi_value self, napi_value on_turn);
   void keep(napi_value value);
-  int32_t collect();
+  int32_t collect(bool accepts);
   void turn();
   void call();
   void stay_awake();
@@ -267,7 +267,7 @@ void LoopHandle::on_poll(uv_poll_t* poll, int status, int) {
   if (handle->is_in_turn_ || handle->loop_ == nullptr || status != 0) return;
   // More has come while a batch was handled: taken at once it spares a round of libuv's loop.
   for (int batch = 0; batch < BATCHES_MAX; batch++) {
-    if (handle->loop_ == nullptr || handle->collect() == 0) return;
+    if (handle->loop_ == nullptr || handle->collect(batch == 0) == 0) return;
     handle->turn();
   }
 }
@@ -277,16 +277,16 @@ void LoopHandle::on_prepare(uv_prepare_t* prepare) {
   auto* handle = static_cast<LoopHandle*>(prepare->data);
   if (handle->is_in_turn_ || handle->loop_ == nullptr) return;
   const int32_t* header = handle->header_;
-  int32_t records = handle->loop_->has_more() ? handle->collect() : 0;
+  int32_t records = handle->loop_->has_more() ? handle->collect(false) : 0;
   bool is_wanted = header[HEADER_OPERATIONS] != 0 || header[HEADER_WANTED] != 0;
   if (records > 0 || is_wanted) handle->turn();
   else handle->stay_awake();
 }
 
 /** @returns how many records there are. */
-int32_t LoopHandle::collect() {
+int32_t LoopHandle::collect(bool accepts) {
   RecordList told = {records_, RECORDS_MAX, 0};
-  loop_->collect(told);
+  loop_->collect(told, accepts);
   header_[HEADER_RECORDS] = told.count;
   header_[HEADER_BEGUN] = 0;
   return told.count;

@@ -29,10 +29,10 @@ bool Loop::set_queued(double* queued, int32_t length) {
   return true;
 }
 
-void Loop::collect(RecordList& told) {
+void Loop::collect(RecordList& told, bool accepts) {
   connections_.begin_batch();
   int32_t count = collect_ready(told);
-  count += collect_events(told);
+  count += collect_events(told, accepts);
   count_batch(count);
 }
 
@@ -54,14 +54,16 @@ int32_t Loop::collect_ready(RecordList& told) {
 }
 
 /** Events that did not fit the last batch come first. */
-int32_t Loop::collect_events(RecordList& told) {
+int32_t Loop::collect_events(RecordList& told, bool accepts) {
   if (next_event_ == event_count_) {
     next_event_ = 0;
     int ready = epoll_wait(epoll_fd_, events_, EVENTS_MAX, 0);
     event_count_ = ready > 0 ? ready : 0;
   }
   int32_t first = next_event_;
-  while (next_event_ < event_count_ && has_room(told)) on_event(events_[next_event_++], told);
+  while (next_event_ < event_count_ && has_room(told)) {
+    on_event(events_[next_event_++], told, accepts);
+  }
   return next_event_ - first;
 }
 
@@ -72,9 +74,11 @@ Socket* Loop::live_socket(uint64_t key) {
   return socket->phase == PHASE_ENDED ? nullptr : socket;
 }
 
-void Loop::on_event(const epoll_event& event, RecordList& told) {
+void Loop::on_event(const epoll_event& event, RecordList& told, bool accepts) {
   uint64_t key = event.data.u64;
   if (acceptors_.is_event(key)) {
+    // Level-triggered: the next turn finds it again.
+    if (!accepts) return;
     int32_t index = acceptors_.index_of(key);
     if (index >= 0) acceptors_.on_event(index, told);
     else shared_.counters[COUNTER_STALE_EVENTS]++;

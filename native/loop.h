@@ -34,8 +34,9 @@ class Loop {
   /**
    * One batch: reads, drains and accepts what is ready, EVENTS_MAX events at most.
    * Whatever was read lies in the receive buffer until the next call.
+   * @param accepts false: a further batch of the same turn, in which acceptors wait.
    */
-  void collect(RecordList& told);
+  void collect(RecordList& told, bool accepts = true);
   /** There is more to collect, of which epoll will not tell. */
   bool has_more() {
     return next_event_ < event_count_ || connections_.ready().size() > 0;
@@ -44,9 +45,9 @@ class Loop {
  private:
   bool has_room(const RecordList& told) const;
   int32_t collect_ready(RecordList& told);
-  int32_t collect_events(RecordList& told);
+  int32_t collect_events(RecordList& told, bool accepts);
   Socket* live_socket(uint64_t key);
-  void on_event(const epoll_event& event, RecordList& told);
+  void on_event(const epoll_event& event, RecordList& told, bool accepts);
   void count_batch(int32_t events);
 
   const int epoll_fd_;

@@ -91,7 +91,7 @@ export class EpollLoop {
   #slotBytes: number = 0;
   #lastSlab: Slab | null = null;
   #lastSlot: number = 0;
-  /** Slabs that operations name: the first so many. The array keeps its length, and so its memory. */
+  /** Slabs that operations name: the first so many. The array keeps its length and memory. */
   readonly #retained: Slab[] = [];
   #retainedCount: number = 0;
   #unflushedBytes: number = 0;

@@ -31,7 +31,7 @@ vi.mock("node:dns", async (load) => ({
       const error = Object.assign(new Error(`getaddrinfo ENOTFOUND ${name}`), {
         code: "ENOTFOUND",
       });
-      setImmediate(answer, error);
+      setImmediate(answer, error, []);
     }
   },
 }));

@@ -44,23 +44,27 @@ describe.concurrent("a server that refuses beyond 3,000 by policy", () => {
     expect(report.failures.map(({ code: failure }) => failure)).toContain("hello.refused.3004");
   }
 
-  it.each(PROBE_TRANSPORTS)("is named so by %s, its own figures beside it", async (transport) => {
-    const ends: (() => unknown)[] = [];
-    const server = await ServerProcess.start(10_000, (stop) => ends.push(stop), flags);
-    const end = await capacity(
-      (stop) => ends.push(stop),
-      `tcp://127.0.0.1:${server.ports.get("tcp")}`,
-      ...["--server-stats", `http://127.0.0.1:${server.ports.get("admin")}`],
-      ...["--start", "2k", "--transport", transport, ...QUICK],
-    );
-    for (const stop of ends) await stop();
-    expectPolicy(end);
-    const held = judged(end.report).filter(({ verdict }) => verdict === "ok");
-    for (const { connections, server: figures } of held) {
-      expect(connections.held).toBe(connections.intended);
-      expect(figures!.connections).toBe(connections.held);
-    }
-  }, 60_000);
+  it.each(PROBE_TRANSPORTS)(
+    "is named so by %s, its own figures beside it",
+    async (transport) => {
+      const ends: (() => unknown)[] = [];
+      const server = await ServerProcess.start(10_000, (stop) => ends.push(stop), flags);
+      const end = await capacity(
+        (stop) => ends.push(stop),
+        `tcp://127.0.0.1:${server.ports.get("tcp")}`,
+        ...["--server-stats", `http://127.0.0.1:${server.ports.get("admin")}`],
+        ...["--start", "2k", "--transport", transport, ...QUICK],
+      );
+      for (const stop of ends) await stop();
+      expectPolicy(end);
+      const held = judged(end.report).filter(({ verdict }) => verdict === "ok");
+      for (const { connections, server: figures } of held) {
+        expect(connections.held).toBe(connections.intended);
+        expect(figures!.connections).toBe(connections.held);
+      }
+    },
+    60_000,
+  );
 
   it("is named so over WebSocket, by what the client hears alone", async ({ onTestFinished }) => {
     const server = await ServerProcess.start(10_000, onTestFinished, flags);

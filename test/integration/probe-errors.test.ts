@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { runProbeCommandLine } from "../../src/cli/probe-command-line.ts";
 import { ProbeProcess, type Reported } from "../support/probe-process.ts";
 import { closedPort, startEcho, startUpgrade, switching } from "../support/probe-target.ts";

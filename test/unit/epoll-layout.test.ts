@@ -1,5 +1,5 @@
-// The same numbers stand in native/layout.h and in src/transport/epoll-layout.ts: one that is changed
-// alone would have each side read what the other did not write.
+// The same numbers stand in native/layout.h and in src/transport/epoll-layout.ts: one that is
+// changed alone would have each side read what the other did not write.
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
