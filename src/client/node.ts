@@ -129,8 +129,8 @@ const shared: ClientParts = sharedParts(DIALERS.auto);
  * A client that is connecting to the endpoint, or to the first of several that can be reached:
  * `tcp://host:port`, `tls://host:port`, `unix:/path`, `ws://host:port/path`, `wss://...`.
  * Throws HOLDFAST_OPTIONS_INVALID, which names the option, and HOLDFAST_TRANSPORT_UNAVAILABLE where
- * {@link NodeConnectParts.transport} asks for what is not there. Whatever happens on the network is told
- * by {@link Client.ready}, {@link Client.closed} and what is asked of the client.
+ * {@link NodeConnectParts.transport} asks for what is not there. Whatever happens on the network is
+ * told by {@link Client.ready}, {@link Client.closed} and what is asked of the client.
  */
 export function connect(
   endpoints: string | readonly string[],

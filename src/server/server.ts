@@ -58,6 +58,9 @@ import { Topics } from "./topics.ts";
 /** Precision of every deadline, in milliseconds. */
 const TICK_MS = 50;
 
+/** Files are counted once a second: the kernel walks all of them for it. */
+const LOOK_TICKS = 1_000 / TICK_MS;
+
 /** What a server is built from; the defaults are the real ones. */
 export interface ServerParts {
   readonly clock?: Clock;
@@ -106,6 +109,7 @@ export class Server implements ListenerOwner {
   epollLoop: EpollLoop | null = null;
   #state: ServerState = "new";
   #serial: number = 0;
+  #ticks: number = 0;
   readonly #hooks: ServerHooks;
   readonly #session: Session;
   readonly #ticker: Ticker;
@@ -372,7 +376,7 @@ export class Server implements ListenerOwner {
 
   #onTick(lagMs: number): void {
     this.lagMs.observe(lagMs);
-    this.admission.look();
+    if (++this.#ticks % LOOK_TICKS === 0) this.admission.look();
   }
 
   async #letGo(): Promise<void> {

@@ -36,6 +36,10 @@ vi.mock("node:dns", async (load) => ({
   },
 }));
 
+const { href } = new URL("../../dist/client/node.js", import.meta.url);
+/** As a program names it. */
+const CLIENT = JSON.stringify(href);
+
 let server: FakeServer;
 let port: number;
 let clients: Client[];
@@ -140,7 +144,7 @@ describe("the process", () => {
   it("ends when its clients are closed, and when its only attempt has failed", async () => {
     const closed = await freePort();
     const script = `
-      import { connect } from ${JSON.stringify(new URL("../../dist/client/node.js", import.meta.url).href)};
+      import { connect } from ${CLIENT};
       const client = connect("tcp://127.0.0.1:${port}", {}, { transport: "tcp-epoll" });
       await client.ready();
       await client.close();
@@ -154,7 +158,7 @@ describe("the process", () => {
 
   it("uses node:net where the addon is not there, and says so where it was asked for", async () => {
     const script = `
-      import { connect } from ${JSON.stringify(new URL("../../dist/client/node.js", import.meta.url).href)};
+      import { connect } from ${CLIENT};
       const endpoint = "tcp://127.0.0.1:${port}";
       try {
         connect(endpoint, {}, { transport: "tcp-epoll" });

@@ -234,7 +234,7 @@ describe("a connection that we open", () => {
     }
   });
 
-  it("sends what waits for the peer, every byte in its place, and says how much waits", async () => {
+  it("sends what waits, every byte in its place, and says how much it is", async () => {
     const received: Buffer[] = [];
     const sockets: Socket[] = [];
     const { port } = await serve((socket) => {
@@ -323,7 +323,7 @@ describe("a connection that cannot be opened", () => {
     expect(failed(target)).toBe(error);
   });
 
-  it("for a Unix socket that is not there, or that nobody listens on, is said at once", async () => {
+  it("for a Unix socket that is not there, or that is dead, is said at once", async () => {
     const path = join(folder, "dead.sock");
     expect(failed({ path })).toBe("ENOENT");
     const script = `require("node:net").createServer().listen(${JSON.stringify(path)}, () =>
@@ -340,7 +340,7 @@ describe("a connection that cannot be opened", () => {
     expect(said).toBe("close ECONNREFUSED");
   });
 
-  it("has no local port that a listener has, or that another uses for the same server", async () => {
+  it("has no port that a listener has, or another connection to the server", async () => {
     const { port } = await serve(() => {});
     expect(failed({ port, localIp: "127.0.0.1", localPort: port })).toMatch(/^EADDR/);
     const localPort = await freePort();
@@ -501,7 +501,7 @@ describe("a connection that was abandoned", () => {
 });
 
 describe("the loop", () => {
-  it("is let go with the last connection, and joined again by the next, from a callback too", async () => {
+  it("is let go with the last connection, and joined again by the next", async () => {
     const { port } = await serve((socket) => socket.end());
     const closed: string[] = [];
     const next: Story = new Story({ onClose: () => void closed.push("second") });

@@ -307,15 +307,18 @@ describe("a command line", () => {
 
   it("with a --transport that is not to be had is told before anything runs", async () => {
     vi.stubEnv("HOLDFAST_NATIVE_ADDON", "/no/such/addon.node");
-    vi.resetModules();
-    const fresh = await import("../../src/probe/probe-network.ts");
-    expect(fresh.chooseTransport("auto")).toBe("tcp-net");
-    expect(() => fresh.chooseTransport("tcp-epoll")).toThrow(/no \/no\/such\/addon\.node/);
-    const args = ["load", "tcp://127.0.0.1:1", "--transport", "tcp-epoll"];
     const ends: (() => void)[] = [];
-    const { code, stderr } = await new ProbeProcess(args, (end) => ends.push(end)).ended;
+    const atEnd = (end: () => void): void => void ends.push(end);
+    const target = await startEcho({}, atEnd);
+    const args = [`tcp://127.0.0.1:${target.port}`, "--protocol", "raw", ...FEW];
+    const forced = ["load", ...args, "--transport", "tcp-epoll"];
+    const { code, stderr } = await new ProbeProcess(forced, atEnd).ended;
+    expect([code, target.accepted]).toEqual([104, 0]);
+    expect(stderr).toMatch(/^holdfast-probe: tcp-epoll cannot be used: .*addon\.node/);
+    const { report } = await load(atEnd, ...args);
+    expect(report.environment.transport).toBe("tcp-net");
     vi.unstubAllEnvs();
-    expect([code, stderr]).toEqual([104, expect.stringMatching(/^holdfast-probe: tcp-epoll cann/)]);
+    for (const end of ends) end();
   });
 
   it("with --server-stats that cannot be read is told before anything is connected", async () => {

@@ -230,6 +230,12 @@ function capacityPoint(atMs: number): SeriesPoint {
   };
 }
 
+const CAPACITY_ARGV: readonly string[] = [
+  ...["capacity", "ws://10.0.0.5:8080", "--start", "16k", "--connect-rate", "12k"],
+  ...["--slo", "connect:p(99)<250ms,echo:p(99)<50ms,errors<0.1%"],
+  ...["--server-stats", "http://10.0.0.5:9100"],
+];
+
 /** A search that ended at the server's file limit. */
 export function capacityReport(): Report {
   return {
@@ -268,12 +274,7 @@ export function capacityReport(): Report {
       memoryBytes: 32_768 * MIB,
       startedAt: "2026-11-21T12:00:00.000Z",
       durationMs: 90_412,
-      argv: ["capacity", "ws://10.0.0.5:8080", "--start", "16k", "--connect-rate", "12k"].concat([
-        "--slo",
-        "connect:p(99)<250ms,echo:p(99)<50ms,errors<0.1%",
-        "--server-stats",
-        "http://10.0.0.5:9100",
-      ]),
+      argv: CAPACITY_ARGV,
       seed: 42,
       targets: ["ws://10.0.0.5:8080"],
       protocol: "holdfast",
