@@ -69,6 +69,8 @@ struct Link {
   bool has_queue = false;
   bool has_ended = false;
   bool is_close_told = false;
+  /** It was given more while more than its limit waited. */
+  bool is_to_overflow = false;
   int error = 0;
   bool is_free_appended = false;
   bool is_freed = false;
