@@ -111,6 +111,9 @@ class LoopHandle {
   void turn();
   void call();
   void stay_awake();
+  bool has_requests() const {
+    return header_[HEADER_OPERATIONS] != 0 || header_[HEADER_WANTED] != 0;
+  }
   void close_unclaimed();
   void release();
 
@@ -276,10 +279,8 @@ void LoopHandle::on_poll(uv_poll_t* poll, int status, int) {
 void LoopHandle::on_prepare(uv_prepare_t* prepare) {
   auto* handle = static_cast<LoopHandle*>(prepare->data);
   if (handle->is_in_turn_ || handle->loop_ == nullptr) return;
-  const int32_t* header = handle->header_;
   int32_t records = handle->loop_->has_more() ? handle->collect(false) : 0;
-  bool is_wanted = header[HEADER_OPERATIONS] != 0 || header[HEADER_WANTED] != 0;
-  if (records > 0 || is_wanted) handle->turn();
+  if (records > 0 || handle->has_requests()) handle->turn();
   else handle->stay_awake();
 }
 
@@ -292,9 +293,13 @@ int32_t LoopHandle::collect(bool accepts) {
   return told.count;
 }
 
+/**
+ * Promises that a turn has settled may have asked for something after JavaScript had flushed. After
+ * a turn before the poll nobody would come back for it.
+ */
 void LoopHandle::stay_awake() {
   bool is_active = uv_is_active(reinterpret_cast<uv_handle_t*>(&idle_)) != 0;
-  bool has_more = loop_->has_more();
+  bool has_more = loop_->has_more() || has_requests();
   if (has_more == is_active) return;
   if (has_more) uv_idle_start(&idle_, on_idle);
   else uv_idle_stop(&idle_);

@@ -102,6 +102,8 @@ export class Cork {
       this.#start = this.at;
       return slab.retain();
     }
+    // Offsets are the new slab's from here on.
+    this.#written = null;
     this.#start = 0;
     this.at = 0;
     return this.#pool.lease(CORK_BYTES);

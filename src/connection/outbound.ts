@@ -43,7 +43,8 @@ export interface SharedFrame {
 }
 
 /**
- * Events up to this size are copied behind what is corked; a longer one is written from its slab.
+ * Events up to this size are copied behind what is corked, to spare a system call; a longer one is
+ * written from its slab, and so is every one where the transport gathers writes itself.
  */
 const COPY_BYTES_MAX = 4_096;
 /**
@@ -150,7 +151,8 @@ export class Outbound {
       this.#gapNow(connection, flow);
     const { slab, start, end } = frame;
     const length = end - start;
-    if (connection.queue === null && length <= COPY_BYTES_MAX) {
+    const { gathersWrites } = connection.context.transport;
+    if (connection.queue === null && length <= COPY_BYTES_MAX && !gathersWrites) {
       const target = this.#cork.open(connection, length);
       const { at } = this.#cork;
       copyBytes(slab.bytes, start, end, target, at);

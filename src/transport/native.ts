@@ -158,7 +158,7 @@ const HOW_TO_BUILD =
   "make and Python; or ";
 
 function unavailable(reason: string, orElse: string): HoldfastError {
-  const instead = "set tcp.transport to tcp-net, which works everywhere";
+  const instead = "use tcp-net, which works everywhere (option tcp.transport, flag --transport)";
   const text = `${orElse}${instead}`;
   return new HoldfastError(
     "HOLDFAST_TRANSPORT_UNAVAILABLE",

@@ -28,6 +28,7 @@ export class TcpEpollTransport implements Transport, LoopMember {
   readonly kind = "tcp-epoll" as const;
   readonly hasMessages: boolean = false;
   readonly canPause: boolean = true;
+  readonly gathersWrites: boolean = true;
   readonly pendingFiles: number = 0;
   readonly #handler: TransportHandler;
   readonly #loop: EpollLoop;

@@ -63,6 +63,7 @@ export class TcpNetTransport implements Transport {
   readonly kind = "tcp-net" as const;
   readonly hasMessages: boolean = false;
   readonly canPause: boolean = true;
+  readonly gathersWrites: boolean = false;
   readonly pendingFiles: number = 0;
   readonly #options: TcpNetOptions;
   readonly #handler: TransportHandler;

@@ -98,6 +98,11 @@ export interface Transport {
   readonly kind: TransportKind;
   /** Every chunk is one message of the peer's: it must hold whole frames. */
   readonly hasMessages: boolean;
+  /**
+   * Writes wait for the end of the turn and keep their slab: many small ones make one system call,
+   * and one slab serves many connections. Where not, each write is a system call of its own.
+   */
+  readonly gathersWrites: boolean;
   /** Whether {@link pause} really stops bytes from coming; where not, limits close. */
   readonly canPause: boolean;
   /**

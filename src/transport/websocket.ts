@@ -54,6 +54,7 @@ export class WebSocketTransport implements Transport {
   readonly kind = "websocket" as const;
   readonly hasMessages: boolean = true;
   readonly canPause: boolean = false;
+  readonly gathersWrites: boolean = false;
   readonly #options: WebSocketOptions;
   readonly #handler: TransportHandler;
   readonly #loaded: LoadedUws;

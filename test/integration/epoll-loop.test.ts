@@ -292,6 +292,56 @@ describe.skipIf(!hasNative)("turns of the loop", () => {
   });
 });
 
+describe.skipIf(!hasNative)("what is asked for after a turn has flushed", () => {
+  it("goes out at once, though nothing else wakes the process", async () => {
+    const one = await listen();
+    const { socket, channel } = await client(one);
+    const peer = receiver(socket);
+    const slab = slabOf("late");
+    one.handler.on.onChunk = () => {
+      // After a resume the rest is read before libuv polls, and this comes after the flush.
+      void Promise.resolve().then(() => one.transport.write(channel, slab, 0, 4));
+    };
+    for (let round = 1; round <= 5; round++) {
+      one.transport.pause(channel);
+      socket.write("wake");
+      await pass(20);
+      const from = performance.now();
+      one.transport.resume(channel);
+      await once(socket, "data");
+      expect(performance.now() - from).toBeLessThan(500);
+    }
+    slab.release();
+    expect(peer.received.toString()).toBe("late".repeat(5));
+  });
+
+  it("is done, however long the chain of handlers that ask for more", async () => {
+    const one = await listen();
+    const channels: ChannelId[] = [];
+    for (let count = 0; count < 40; count++) channels.push((await client(one)).channel);
+    one.handler.on.onClose = () => {
+      const next = channels.shift();
+      if (next !== undefined) one.transport.reset(next);
+    };
+    one.transport.reset(channels.shift()!);
+    await until(() => one.handler.closed.length === 40, "all are closed", 1_000);
+  });
+
+  it("leaves a process that has nothing to do asleep", async () => {
+    const one = await listen();
+    const { socket, channel } = await client(one);
+    one.transport.pause(channel);
+    socket.write(Buffer.alloc(300_000));
+    await pass(50);
+    one.transport.resume(channel);
+    await until(() => one.handler.receivedBytes(channel) === 300_000, "all of it comes");
+    const before = process.cpuUsage();
+    await pass(400);
+    const { user, system } = process.cpuUsage(before);
+    expect(user + system).toBeLessThan(100_000);
+  });
+});
+
 describe.skipIf(!hasNative)("members of one loop", () => {
   it("share it, and each is told of its own connections alone", async () => {
     const [a, b] = [await listen(), await listen()];

@@ -234,4 +234,20 @@ describe("the cork", () => {
     ]);
     for (const { slab } of a.kept) slab.release();
   });
+
+  it("never goes on in an older slab at the offsets of a newer one", () => {
+    a.keeps = true;
+    cork.enter();
+    say(a, "x".repeat(60_000));
+    cork.flush();
+    // It does not fit behind that, and is forgotten in a slab of its own.
+    say(b, "y".repeat(10_000));
+    cork.discardFor(b);
+    say(b, "z".repeat(20_000));
+    cork.leave();
+    const [{ slab, start, end }] = a.kept as [(typeof a.kept)[number]];
+    expect(textOf(slab, start, end)).toBe("x".repeat(60_000));
+    slab.release();
+    expect(pool.leased).toBe(0);
+  });
 });

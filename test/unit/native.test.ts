@@ -59,7 +59,7 @@ describe("an addon that cannot be used", () => {
     const error = fault({});
     expect(error.code).toBe("HOLDFAST_TRANSPORT_UNAVAILABLE");
     expect(error.message).toMatch(/^tcp-epoll cannot be used: .*install script did not run/);
-    expect(error.message).toMatch(/`npm rebuild holdfast`.*; or set tcp\.transport to tcp-net/);
+    expect(error.message).toMatch(/`npm rebuild holdfast`.*; or use tcp-net/);
   });
 
   it("is told of with the installation's own reason", () => {
@@ -81,7 +81,7 @@ describe("an addon that cannot be used", () => {
 
   it.each(["darwin", "win32", "freebsd"])("is not even looked for on %s", (platform) => {
     const { message } = fault({ platform, path: addonOf("{}") });
-    expect(message).toContain(`it needs Linux, and this is ${platform}. Set tcp.transport`);
+    expect(message).toContain(`it needs Linux, and this is ${platform}. Use tcp-net`);
     expect(message).not.toMatch(/rebuild/);
   });
 
