@@ -108,7 +108,8 @@ void Connections::on_event(int32_t channel, uint32_t events, RecordList& told) {
   if ((events & (EPOLLPRI | ENDS)) != 0) socket.flags |= SOCKET_READ_TO_END;
   socket.flags |= SOCKET_READABLE;
   if ((socket.flags & (SOCKET_PAUSED | SOCKET_PEER_ENDED)) == 0) {
-    read(channel, told);
+    // One that is listed has its turn there: it must not get two.
+    if ((socket.flags & SOCKET_LISTED) == 0) read(channel, told);
   } else if ((events & EPOLLERR) != 0) {
     // Nobody reads it, so that nothing else would tell of the reset.
     int error = pending_error(socket.fd);

@@ -49,8 +49,8 @@ class Connections {
   ReadyList& ready() { return ready_; }
   /** The turn of one that was listed. Adds two records at most. */
   void on_ready(int32_t channel, RecordList& told);
-  /** Bytes of the receive buffer that the next read may fill are free. */
-  bool can_read() const { return received_ + READ_BYTES_MAX <= RECEIVE_BYTES; }
+  /** One more read fits the first so many bytes of the receive buffer. */
+  bool can_read(int32_t bytes) const { return received_ + READ_BYTES_MAX <= bytes; }
   /** The receive buffer is free again. */
   void begin_batch() { received_ = 0; }
 

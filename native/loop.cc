@@ -36,16 +36,19 @@ void Loop::collect(RecordList& told, bool accepts) {
   count_batch(count);
 }
 
-bool Loop::has_room(const RecordList& told) const {
-  return connections_.can_read() && told.room() >= RECORDS_PER_EVENT;
+bool Loop::has_room(const RecordList& told, int32_t bytes) const {
+  return connections_.can_read(bytes) && told.room() >= RECORDS_PER_EVENT;
 }
 
-/** Those that are listed now: one that is listed again waits until the others had a turn. */
+/**
+ * Those that are listed now: one that is listed again waits until the others had a turn. They get
+ * half of the receive buffer, so that those who send most do not starve the others.
+ */
 int32_t Loop::collect_ready(RecordList& told) {
   ReadyList& ready = connections_.ready();
   auto listed = static_cast<int32_t>(ready.size() < EVENTS_MAX ? ready.size() : EVENTS_MAX);
   int32_t count = 0;
-  for (; count < listed && has_room(told); count++) {
+  for (; count < listed && has_room(told, RECEIVE_BYTES / 2); count++) {
     uint64_t key = ready.shift();
     if (live_socket(key) == nullptr) shared_.counters[COUNTER_STALE_EVENTS]++;
     else connections_.on_ready(static_cast<int32_t>(key & 0xffffffff), told);
@@ -61,7 +64,7 @@ int32_t Loop::collect_events(RecordList& told, bool accepts) {
     event_count_ = ready > 0 ? ready : 0;
   }
   int32_t first = next_event_;
-  while (next_event_ < event_count_ && has_room(told)) {
+  while (next_event_ < event_count_ && has_room(told, RECEIVE_BYTES)) {
     on_event(events_[next_event_++], told, accepts);
   }
   return next_event_ - first;

@@ -43,7 +43,7 @@ class Loop {
   }
 
  private:
-  bool has_room(const RecordList& told) const;
+  bool has_room(const RecordList& told, int32_t bytes) const;
   int32_t collect_ready(RecordList& told);
   int32_t collect_events(RecordList& told, bool accepts);
   Socket* live_socket(uint64_t key);
