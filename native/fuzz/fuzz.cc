@@ -13,7 +13,7 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <string>
 
 #include "world.h"
 
@@ -47,11 +47,12 @@ int count_files() {
 
 bool read_settings(int count, char** words, Settings& settings) {
   for (int at = 1; at + 1 < count; at += 2) {
+    std::string word = words[at];
     const char* value = words[at + 1];
-    if (std::strcmp(words[at], "--operations") == 0) settings.operations = strtoull(value, nullptr, 10);
-    else if (std::strcmp(words[at], "--seed") == 0) settings.seed = strtoull(value, nullptr, 10);
-    else if (std::strcmp(words[at], "--episode") == 0) settings.episode = strtoll(value, nullptr, 10);
-    else if (std::strcmp(words[at], "--seconds") == 0) settings.seconds_max = strtod(value, nullptr);
+    if (word == "--operations") settings.operations = strtoull(value, nullptr, 10);
+    else if (word == "--seed") settings.seed = strtoull(value, nullptr, 10);
+    else if (word == "--episode") settings.episode = strtoll(value, nullptr, 10);
+    else if (word == "--seconds") settings.seconds_max = strtod(value, nullptr);
     else return false;
   }
   return count % 2 == 1;
@@ -110,8 +111,10 @@ void report(const Tally& tally, uint64_t operations, uint64_t episodes, double s
 
 int run(const Settings& settings) {
   position.seed = settings.seed;
-  char folder[] = "/tmp/holdfast-fuzz-XXXXXX";
-  if (mkdtemp(folder) == nullptr) breach("there is no folder for sockets");
+  const char* temporary = getenv("TMPDIR");
+  std::string folder = temporary == nullptr ? P_tmpdir : temporary;
+  folder += "/holdfast-fuzz-XXXXXX";
+  if (mkdtemp(&folder[0]) == nullptr) breach("there is no folder for sockets");
   rlimit files;
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
@@ -137,13 +140,12 @@ int run(const Settings& settings) {
     std::printf("%llu operations\n", static_cast<unsigned long long>(done));
     std::fflush(stdout);
   }
-  rmdir(folder);
+  rmdir(folder.c_str());
   report(tally, settings.episode >= 0 ? 0 : done, episodes, seconds_now() - start);
   return 0;
 }
 
 }  // namespace
-
 }  // namespace holdfast::fuzz
 
 int main(int count, char** words) {

@@ -1,7 +1,7 @@
 // Outbound connections of the native transport, against real sockets of node:net.
 
-import { execFile, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { execFile, spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import {
   type AddressInfo,
   createServer,
@@ -35,6 +35,8 @@ const NOWHERE: DialTarget = {
   noDelay: true,
   timeoutMs: 0,
 };
+
+const hasPython = spawnSync("python3", ["-c", ""]).status === 0;
 
 const LOOPBACK = { host: "127.0.0.1", port: 0 };
 
@@ -111,6 +113,17 @@ class Story implements DialHandler {
     this.told.push(`close ${error}`.trim());
     this.#react.onClose?.(error);
   }
+}
+
+/** Files of this process that are sockets. */
+function sockets(): string[] {
+  return readdirSync("/proc/self/fd").filter((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`).startsWith("socket:");
+    } catch {
+      return false;
+    }
+  });
 }
 
 function dial(target: Partial<DialTarget>, story: Story = new Story()): Story {
@@ -213,6 +226,27 @@ describe("a connection that we open", () => {
     dialer.close(story.channel);
     await until(() => story.isOver);
     expect(story.told).toEqual(["open", "chunk", "end", "close"]);
+  });
+
+  // Without the option 28,000 connections would exhaust an address, wherever they lead.
+  it.runIf(hasPython)("leaves the port of an address alone to the moment it connects", async () => {
+    const { port } = await serve(() => {});
+    const localPort = await freePort();
+    const lateOf = async (target: Partial<DialTarget>): Promise<string> => {
+      const before = new Set(sockets());
+      const story = dial({ port, ...target });
+      const file = sockets().find((name) => !before.has(name))!;
+      const read = "import socket; s = socket.socket(fileno=3); print(s.getsockopt(0, 24))";
+      const stdio = ["ignore", "pipe", "inherit", Number(file)] as const;
+      const { stdout } = spawnSync("python3", ["-c", read], { stdio: [...stdio] });
+      await until(() => story.told.includes("open"));
+      dialer.reset(story.channel);
+      await until(() => story.isOver);
+      return stdout.toString().trim();
+    };
+    expect(await lateOf({ localIp: "127.0.0.5" })).toBe("1");
+    expect(await lateOf({ localIp: "127.0.0.5", localPort })).toBe("0");
+    expect(await lateOf({})).toBe("0");
   });
 
   it("may have an address and a port of its own, or an address alone", async () => {
