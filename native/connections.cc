@@ -113,7 +113,7 @@ void Connections::on_event(int32_t channel, uint32_t events, RecordList& told) {
   } else if ((events & EPOLLERR) != 0) {
     // Nobody reads it, so that nothing else would tell of the reset.
     int error = pending_error(socket.fd);
-    if (error != 0) fail(channel, error, told);
+    if (error != 0) end(channel, error, told);
   }
 }
 
@@ -121,13 +121,13 @@ void Connections::on_connecting(int32_t channel, uint32_t events, RecordList& to
   Socket& socket = table_.at(channel);
   int error = pending_error(socket.fd);
   if (error != 0) {
-    fail(channel, error, told);
+    end(channel, error, told);
   } else if ((events & EPOLLOUT) != 0) {
     socket.phase = PHASE_OPEN;
     count(COUNTER_CONNECTS, 1);
     told.add(RECORD_CONNECTED, socket.member, channel, 0, 0);
   } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-    fail(channel, ECONNRESET, told);
+    end(channel, ECONNRESET, told);
   }
 }
 
@@ -168,7 +168,7 @@ void Connections::read(int32_t channel, RecordList& told) {
   } else if (errno == EINTR) {
     want_read(channel);
   } else {
-    fail(channel, errno, told);
+    end(channel, errno, told);
   }
 }
 
@@ -182,7 +182,7 @@ void Connections::write(int32_t channel, iovec* pieces, int piece_count, RecordL
   count(COUNTER_WRITES, 1);
   if (sent < 0) {
     if (errno != EAGAIN) {
-      fail(channel, errno, told);
+      end(channel, errno, told);
       return;
     }
     count(COUNTER_WRITE_AGAIN, 1);
@@ -200,14 +200,14 @@ void Connections::enqueue(int32_t channel, const iovec* pieces, int piece_count,
   if (is_first) {
     socket.queue = new (std::nothrow) OutputQueue();
     if (socket.queue == nullptr) {
-      fail(channel, ENOMEM, told);
+      end(channel, ENOMEM, told);
       return;
     }
     count(COUNTER_QUEUES, 1);
   }
   size_t before = socket.queue->size();
   if (before > queue_bytes_max_) {
-    fail(channel, ENOBUFS, told);
+    end(channel, ENOBUFS, told);
     return;
   }
   size_t skipped = sent;
@@ -222,7 +222,7 @@ void Connections::enqueue(int32_t channel, const iovec* pieces, int piece_count,
   size_t size = socket.queue->size();
   count(COUNTER_QUEUE_BYTES, static_cast<double>(size - before));
   if (error != 0) {
-    fail(channel, error, told);
+    end(channel, error, told);
     return;
   }
   set_queued(channel, static_cast<double>(size));
@@ -239,7 +239,7 @@ void Connections::drain(int32_t channel, RecordList& told) {
   count(COUNTER_WRITES, 1);
   if (sent < 0) {
     if (errno == EAGAIN) count(COUNTER_WRITE_AGAIN, 1);
-    else fail(channel, errno, told);
+    else end(channel, errno, told);
     return;
   }
   count(COUNTER_BYTES_OUT, static_cast<double>(sent));
@@ -295,8 +295,6 @@ void Connections::reset(int32_t channel, RecordList& told) {
   setsockopt(socket.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
   end(channel, 0, told);
 }
-
-void Connections::fail(int32_t channel, int error, RecordList& told) { end(channel, error, told); }
 
 void Connections::end(int32_t channel, int error, RecordList& told) {
   Socket& socket = table_.at(channel);

@@ -72,7 +72,7 @@ class Connections {
   void enqueue(int32_t channel, const iovec* pieces, int count, size_t sent, RecordList& told);
   void shut(int32_t channel, RecordList& told);
   void want_read(int32_t channel);
-  void fail(int32_t channel, int error, RecordList& told);
+  /** @param error errno; 0: in order. */
   void end(int32_t channel, int error, RecordList& told);
   void drop_queue(Socket& socket, int32_t channel);
   void watch_out(int32_t channel);

@@ -83,10 +83,11 @@ void World::read_all(int32_t channel) {
   // A Unix socket hands over at once: what was not queued is here.
   const Stream& out = link.peer.out;
   bool is_exact = link.peer.is_unix && link.state == State::OPEN && link.is_peer_well();
-  if (!is_exact || static_cast<double>(out.sent - out.got) == queued_[static_cast<size_t>(channel)])
-    return;
-  breach("of %d %llu bytes are missing and %g are queued", channel,
-         static_cast<unsigned long long>(out.sent - out.got), queued_[static_cast<size_t>(channel)]);
+  auto missing = static_cast<double>(out.sent - out.got);
+  double queued = queued_[static_cast<size_t>(channel)];
+  if (is_exact && missing != queued) {
+    breach("of %d %g bytes are missing and %g are queued", channel, missing, queued);
+  }
 }
 
 void World::peer_shut() {

@@ -8,11 +8,12 @@
 
 namespace {
 
-volatile size_t beyond = 64;
+// Volatile, or the compiler would see that nothing comes of what is done.
+volatile size_t length = 64;
 
 napi_value overflow(napi_env, napi_callback_info) {
-  auto* bytes = static_cast<uint8_t*>(std::malloc(64));
-  std::memset(bytes, 1, beyond + 1);
+  auto* volatile bytes = static_cast<uint8_t*>(std::malloc(64));
+  std::memset(bytes, 1, length + 1);
   std::free(bytes);
   return nullptr;
 }

@@ -19,6 +19,10 @@ const ADVICE: Readonly<Record<string, string>> = {
   ESHUTDOWN: "it was destroyed: make a new one",
 };
 
+const PATH_IN_USE =
+  "another process listens there, or what stands there is no socket: stop it, remove it, " +
+  "or choose another path";
+
 export function listenError(
   what: string,
   address: TransportAddress,
@@ -26,7 +30,8 @@ export function listenError(
 ): HoldfastError {
   const { code, message } = error as NodeJS.ErrnoException;
   const where = address.path ?? `${address.host}:${address.port}`;
-  const advice = ADVICE[code ?? ""] ?? message;
+  const isPathInUse = code === "EADDRINUSE" && address.path !== null;
+  const advice = isPathInUse ? PATH_IN_USE : (ADVICE[code ?? ""] ?? message);
   const text = `cannot listen for ${what} on ${where}: ${code ?? "error"}: ${advice}`;
   return new HoldfastError("HOLDFAST_LISTEN_FAILED", text, { cause: error });
 }

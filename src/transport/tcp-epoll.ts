@@ -130,8 +130,11 @@ export class TcpEpollTransport implements Transport, LoopMember {
   onClosed(channel: ChannelId, error: string): void {
     this.#openChannels--;
     this.#acceptor.retry();
-    this.#handler.onClose(channel, error === "" ? "closed" : "reset", error);
-    if (this.#isDestroyed && this.#openChannels === 0) this.#loop.leave(this.#member);
+    try {
+      this.#handler.onClose(channel, error === "" ? "closed" : "reset", error);
+    } finally {
+      if (this.#isDestroyed && this.#openChannels === 0) this.#loop.leave(this.#member);
+    }
   }
 
   /** Nothing here connects. */

@@ -98,13 +98,14 @@ export class TcpNetTransport implements Transport {
         : path === null
           ? { host: wanted.host, port: wanted.port, backlog }
           : { path, backlog };
+    const where = fd === null ? wanted : { ...wanted, path: `the inherited file ${fd}` };
     let server: Server;
     try {
       server = await open(options);
     } catch (error) {
       const isTaken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";
       const isStale = path !== null && isTaken && (await isDeadSocket(path));
-      if (!isStale) throw listenError("TCP", wanted, error);
+      if (!isStale) throw listenError("TCP", where, error);
       unlinkSync(path);
       server = await open(options).catch((again: unknown) => {
         throw listenError("TCP", wanted, again);
