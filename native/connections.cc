@@ -253,11 +253,16 @@ void Connections::drain(int32_t channel, RecordList& told) {
   if ((socket.flags & SOCKET_CLOSE_ASKED) != 0) shut(channel, told);
 }
 
-void Connections::pause(int32_t channel) {
+void Connections::pause(int32_t channel, RecordList& told) {
   Socket& socket = table_.at(channel);
   // Once it is to end, the peer's end must be heard.
   if (socket.phase != PHASE_OPEN || (socket.flags & SOCKET_CLOSE_ASKED) != 0) return;
   socket.flags |= SOCKET_PAUSED;
+  // A reset may have come in the event of the bytes that were read last: no other will tell of it.
+  constexpr uint8_t ending = SOCKET_READABLE | SOCKET_READ_TO_END;
+  if ((socket.flags & ending) != ending) return;
+  int error = pending_error(socket.fd);
+  if (error != 0) end(channel, error, told);
 }
 
 void Connections::resume(int32_t channel) {

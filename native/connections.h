@@ -56,7 +56,7 @@ class Connections {
 
   /** Writes what it can and queues the rest. Adds one record at most (queued or closed). */
   void write(int32_t channel, iovec* pieces, int count, RecordList& told);
-  void pause(int32_t channel);
+  void pause(int32_t channel, RecordList& told);
   void resume(int32_t channel);
   void close(int32_t channel, RecordList& told);
   void reset(int32_t channel, RecordList& told);

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 
 namespace {
 
@@ -12,9 +11,9 @@ namespace {
 volatile size_t length = 64;
 
 napi_value overflow(napi_env, napi_callback_info) {
-  auto* volatile bytes = static_cast<uint8_t*>(std::malloc(64));
-  std::memset(bytes, 1, length + 1);
-  std::free(bytes);
+  auto* volatile bytes = static_cast<volatile uint8_t*>(std::malloc(64));
+  bytes[length] = 1;
+  std::free(const_cast<uint8_t*>(bytes));
   return nullptr;
 }
 

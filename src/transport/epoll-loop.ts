@@ -96,6 +96,7 @@ export class EpollLoop {
   #retainedCount: number = 0;
   #unflushedBytes: number = 0;
   #queueBytesMax: number = 0;
+  #isInTurn: boolean = false;
 
   constructor(addon: NativeAddon) {
     this.addon = addon;
@@ -114,7 +115,10 @@ export class EpollLoop {
   /** Nothing of the member is open any more. With the last one the epoll instance is closed. */
   leave(id: number): void {
     this.#members[id] = null;
-    if (--this.#memberCount === 0) this.#want();
+    if (--this.#memberCount > 0) return;
+    // Inside a turn the addon is still at work.
+    if (this.#isInTurn) this.#want();
+    else this.#close();
   }
 
   /** The addon's side; made when it is needed first, since an idle server needs none. */
@@ -244,10 +248,15 @@ export class EpollLoop {
   /** Called by the addon: after a batch was collected, and where something waits for the poll. */
   #turn(): void {
     const header = this.#header;
-    while (header[HEADER.BEGUN]! < header[HEADER.RECORDS]!) {
-      this.#tell(STRIDE * header[HEADER.BEGUN]!++);
+    this.#isInTurn = true;
+    try {
+      while (header[HEADER.BEGUN]! < header[HEADER.RECORDS]!) {
+        this.#tell(STRIDE * header[HEADER.BEGUN]!++);
+      }
+      this.#settle();
+    } finally {
+      this.#isInTurn = false;
     }
-    this.#settle();
     if (this.#memberCount === 0) this.#close();
   }
 

@@ -93,15 +93,26 @@ const TRIAL_REQUEST =
 const TRIAL_MESSAGE: Buffer = Buffer.from([0x82, 0x81, 0, 0, 0, 0, 0x68]);
 const TRIAL_ECHO: Buffer = Buffer.from([0x82, 0x01, 0x68]);
 
+/** Libraries that have passed their trial: it costs an app, which is never given back. */
+const proven: WeakSet<UwsModule> = new WeakSet();
+
 /**
  * Hands over one socket on trial, to an app of its own: it is upgraded, has its peer's address and
- * echoes, all over loopback. @returns why sockets cannot be handed over; null: they can.
+ * echoes, all over loopback. What has passed once is not tried again.
+ * @returns why sockets cannot be handed over; null: they can.
  */
 export async function adoptionFault(
   uws: UwsModule,
   loop: EpollLoop,
   clock: Clock,
 ): Promise<string | null> {
+  if (proven.has(uws)) return null;
+  const fault = await trialFault(uws, loop, clock);
+  if (fault === null) proven.add(uws);
+  return fault;
+}
+
+async function trialFault(uws: UwsModule, loop: EpollLoop, clock: Clock): Promise<string | null> {
   const app = uws.App();
   if (typeof app.adoptSocket !== "function") return "uWebSockets.js has no adoptSocket";
   let address = "no address";
