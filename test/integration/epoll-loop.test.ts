@@ -233,6 +233,17 @@ describe.skipIf(!hasNative)("turns of the loop", () => {
     }
   });
 
+  it("notices a reset that came with the bytes at which its connection is paused", async () => {
+    const one = await listen();
+    const { socket, channel } = await client(one);
+    one.handler.on.onChunk = () => one.transport.pause(channel);
+    socket.write(Buffer.alloc(10_000));
+    socket.resetAndDestroy();
+    await until(() => one.handler.closed.length === 1, "it is closed", 1_000);
+    expect(one.handler.closed[0]).toEqual({ channel, end: "reset", detail: "ECONNRESET" });
+    expect(one.handler.receivedBytes(channel)).toBe(10_000);
+  });
+
   it("holds an end that came in the batch of the pause, and tells it afterwards", async () => {
     const one = await listen();
     const [first, second] = [await client(one), await client(one)];
