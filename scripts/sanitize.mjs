@@ -244,7 +244,8 @@ async function runTests(files) {
   results.failed += Math.max(failed - 1, 0);
   note(`tests on the sanitized addon`, start, failed === 0 ? undefined : said);
   const found = reportsOf(/holdfast\.node|\/native\/\w+\.(?:cc|h)/);
-  note("no report of the sanitizers", performance.now(), found.length === 0 ? undefined : found.join("\n"));
+  const reports = found.length === 0 ? undefined : found.join("\n");
+  note("no report of the sanitizers", performance.now(), reports);
 }
 
 async function sanitize(isLong, rest) {

@@ -32,6 +32,8 @@ const std::vector<World::Weighted>& World::actions() {
       {&World::connect_tcp, "connect by TCP", 4},
       {&World::connect_unix, "connect to a path", 3},
       {&World::connect_nowhere, "connect to nobody", 2},
+      {&World::connect_for_ever, "connect for ever", 1},
+      {&World::replace, "replace", 4},
       {&World::adopt_wrongly, "adopt what is none", 1},
       {&World::accept_waiting, "accept", 8},
       {&World::add_acceptor, "add an acceptor", 2},

@@ -78,6 +78,8 @@ struct Link {
   bool is_awaited = false;
   /** Nobody listens where it connects to. */
   bool is_refused = false;
+  /** It connects to where it is never answered. */
+  bool is_stuck = false;
   /** Nobody knows which peer it has: it ended before it was accepted. */
   bool is_orphan = false;
   /** The size of its queue when it was last looked at. */

@@ -90,6 +90,11 @@ void World::listen_for_outbound() {
   if (!is_ready) breach("the fuzz cannot listen: %s", strerror(-tcp_listener_));
   tcp_address_ = local_of(tcp_listener_);
   deaf_address_ = local_of(deaf_socket_);
+  // Its queue is full for ever: whoever connects to it goes on connecting.
+  full_listener_ = open_listening(any_port(), 0, options);
+  if (full_listener_ < 0) breach("the fuzz cannot listen: %s", strerror(-full_listener_));
+  full_address_ = local_of(full_listener_);
+  for (int& filler : fillers_) filler = open_connecting(full_address_, nullptr, options);
 }
 
 /** Room for one more channel in what is shared, as the loop's owner sees to it. */
@@ -223,6 +228,32 @@ void World::connect_unix() {
   int accepted = accept4(unix_listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (accepted < 0) breach("a Unix socket is not there at once: %s", strerror(errno));
   adopt(fd, new_peer(accepted, true), PHASE_CONNECTING);
+}
+
+void World::connect_for_ever() {
+  if (!is_room()) return;
+  Address source = random_source();
+  int fd = open_connecting(full_address_, &source, SocketOptions());
+  if (fd < 0) breach("connecting failed: %s", strerror(-fd));
+  int32_t channel = adopt(fd, new_peer(-1, false), PHASE_CONNECTING);
+  if (channel >= 0) links_[static_cast<size_t>(channel)].is_stuck = true;
+}
+
+/**
+ * A channel, and its file's number, gets another owner at once: inside a batch, events of the
+ * former one may be waiting still.
+ */
+void World::replace() {
+  Link* link = pick();
+  if (link == nullptr) return;
+  int32_t channel = channel_of(*link);
+  append(OPERATION_RESET, channel, 0, 0);
+  link->is_reset_appended = true;
+  flush();
+  while (!closed_.empty()) free_one();
+  flush();
+  if (prng_.once_in(2)) connect_for_ever();
+  else open_pair();
 }
 
 void World::connect_nowhere() {

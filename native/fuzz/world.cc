@@ -67,6 +67,8 @@ World::~World() {
   ::close(tcp_listener_);
   ::close(unix_listener_);
   ::close(deaf_socket_);
+  ::close(full_listener_);
+  for (int filler : fillers_) ::close(filler);
   unlink(unix_path_.c_str());
 }
 
@@ -245,6 +247,7 @@ void World::check_records(const RecordList& told, bool is_flush) {
       tally_.queued++;
     } else if (kind == RECORD_CONNECTED) {
       if (link.state != State::CONNECTING) breach("%d is connected twice", record.channel);
+      if (link.is_stuck) breach("%d is connected and nobody has answered", record.channel);
       link.state = State::OPEN;
       tally_.connected++;
     } else if (kind == RECORD_CLOSED) {
@@ -490,7 +493,7 @@ bool World::is_deserted(const Link& link) {
 
 const char* World::unrest_of(const Link& link, int32_t channel) {
   const Peer& peer = link.peer;
-  if (link.is_orphan) return nullptr;
+  if (link.is_orphan || link.is_stuck) return nullptr;
   if (link.is_awaited) return "an outbound connection is accepted";
   if (link.state != State::OPEN) return "an outbound connection opens or fails";
   if (is_deserted(link)) return nullptr;

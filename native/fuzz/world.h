@@ -94,6 +94,8 @@ class World {
   void connect_tcp();
   void connect_unix();
   void connect_nowhere();
+  void connect_for_ever();
+  void replace();
   void adopt_wrongly();
   void accept_waiting();
   void add_acceptor();
@@ -196,6 +198,9 @@ class World {
   Address tcp_address_;
   Address unix_address_;
   Address deaf_address_;
+  int full_listener_ = -1;
+  int fillers_[4] = {-1, -1, -1, -1};
+  Address full_address_;
   std::string unix_path_;
   int file_names_ = 0;
   std::vector<uint8_t> scratch_;
