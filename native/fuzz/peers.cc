@@ -105,7 +105,10 @@ void World::peer_close() {
 
 void World::peer_reset() {
   Link* link = pick();
-  if (link != nullptr && link->is_peer_well()) close_peer(link->peer, true);
+  if (link == nullptr || !link->is_peer_well()) return;
+  // With bytes and the reset in one event.
+  if (prng_.once_in(2)) send_some(link->peer, random_length());
+  close_peer(link->peer, true);
 }
 
 void World::close_peer(Peer& peer, bool is_hard) {

@@ -387,6 +387,10 @@ void World::handle_one(const Record& record, const uint8_t* expected) {
       bool is_right = std::memcmp(bytes, expected, static_cast<size_t>(record.length)) == 0;
       Link& link = links_[static_cast<size_t>(record.channel)];
       if (!is_right && !link.is_orphan) breach("bytes of %d are wrong", record.channel);
+      // What a handler most often does that has had enough.
+      if (!is_quiet_wanted_ && link.state == State::OPEN && prng_.once_in(16)) {
+        append(OPERATION_PAUSE, record.channel, 0, 0);
+      }
       return;
     }
     case RECORD_CLOSED: {
@@ -415,23 +419,26 @@ void World::quiesce() {
   bool could_run_out = may_run_out_;
   may_run_out_ = false;
   flush();
+  push_until(&World::unrest_of_paused);
   for (int32_t channel : std::vector<int32_t>(live_)) append(OPERATION_RESUME, channel, 0, 0);
   retry_acceptors();
+  push_until(&World::unrest);
+  callers_.clear();
+  may_run_out_ = could_run_out;
+  is_quiet_wanted_ = false;
+}
+
+void World::push_until(const char* (World::*unrest)()) {
   const char* reason = nullptr;
   for (int waited = 0; waited < QUIET_MS_MAX; waited++) {
     // The kernel's other half of loopback runs when it likes.
     if (waited > 2) poll(nullptr, 0, 1);
     push();
-    reason = unrest();
-    if (reason == nullptr) break;
+    reason = (this->*unrest)();
+    if (reason == nullptr) return;
   }
-  if (reason != nullptr) {
-    describe_restless();
-    breach("never: %s", reason);
-  }
-  callers_.clear();
-  may_run_out_ = could_run_out;
-  is_quiet_wanted_ = false;
+  describe_restless();
+  breach("never: %s", reason);
 }
 
 void World::push() {
@@ -441,6 +448,18 @@ void World::push() {
   collect();
   flush();
   sweep_callers();
+}
+
+/** Whether it is read or not, the reset of a connection is told. */
+const char* World::unrest_of_paused() {
+  for (int32_t channel : live_) {
+    const Link& link = links_[static_cast<size_t>(channel)];
+    restless_ = channel;
+    bool has_reset = link.peer.has_reset && !link.is_orphan;
+    if (has_reset && link.state == State::OPEN) return "a reset is told to one that is paused";
+  }
+  restless_ = -1;
+  return nullptr;
 }
 
 /** Null: nothing is under way any more. */
