@@ -185,11 +185,11 @@ void Connections::write(int32_t channel, iovec* pieces, int piece_count, RecordL
       end(channel, errno, told);
       return;
     }
-    count(COUNTER_WRITE_AGAIN, 1);
     sent = 0;
   }
   count(COUNTER_BYTES_OUT, static_cast<double>(sent));
   if (static_cast<size_t>(sent) == total_of(pieces, piece_count)) return;
+  count(COUNTER_WRITE_AGAIN, 1);
   enqueue(channel, pieces, piece_count, static_cast<size_t>(sent), told);
 }
 
@@ -247,7 +247,10 @@ void Connections::drain(int32_t channel, RecordList& told) {
   socket.queue->consume(static_cast<size_t>(sent));
   size_t left = socket.queue->size();
   set_queued(channel, static_cast<double>(left));
-  if (left > 0) return;
+  if (left > 0) {
+    count(COUNTER_WRITE_AGAIN, 1);
+    return;
+  }
   drop_queue(socket, channel);
   told.add(RECORD_DRAIN, socket.member, channel, 0, 0);
   if ((socket.flags & SOCKET_CLOSE_ASKED) != 0) shut(channel, told);

@@ -76,7 +76,7 @@ enum Counter : int32_t {
   COUNTER_BYTES_IN = 3,
   COUNTER_WRITES = 4,
   COUNTER_BYTES_OUT = 5,
-  /** Reads and writes that the kernel answered with EAGAIN. */
+  /** Reads that found nothing, and writes that the kernel did not take whole. */
   COUNTER_READ_AGAIN = 6,
   COUNTER_WRITE_AGAIN = 7,
   /** Gauge: bytes that wait for the kernel, and the connections that have some. */

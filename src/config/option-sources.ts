@@ -126,9 +126,15 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
 export function readFlags(flags: Readonly<Record<string, string>>): SourceReading {
   const entries: OptionEntry[] = [];
   const issues: OptionIssue[] = [];
+  const flagOf = new Map<OptionPath, string>();
   for (const [name, text] of Object.entries(flags)) {
     const path = PATHS_BY_FLAG.get(name);
-    if (path !== undefined) {
+    const other = path === undefined ? undefined : flagOf.get(path);
+    if (path !== undefined && other !== undefined) {
+      const message = `${path} is given twice: by ${other} and by ${name}`;
+      issues.push({ key: path, origin: `flag ${name}`, value: text, message, suggestion: null });
+    } else if (path !== undefined) {
+      flagOf.set(path, name);
       entries.push({ path, value: parseText(OPTION_TABLE[path], text), origin: `flag ${name}` });
     } else {
       const known = [...PATHS_BY_FLAG.keys(), CONFIG_FILE_FLAG];

@@ -50,10 +50,15 @@ function socketRows(): Row[] {
       read: "reads",
       write: "writes",
     }),
-    labelled("again", "Those of them that the kernel answered with EAGAIN.", "call", {
-      read: "readAgain",
-      write: "writeAgain",
-    }),
+    labelled(
+      "again",
+      "Reads that found nothing, and writes that the kernel did not take whole.",
+      "call",
+      {
+        read: "readAgain",
+        write: "writeAgain",
+      },
+    ),
     gauge(
       "holdfast_native_queue_bytes",
       "Bytes of all connections that the kernel has not taken yet.",

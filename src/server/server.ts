@@ -481,7 +481,9 @@ export class Server implements ListenerOwner {
       this.log.event("upgrade_refused", "info", () => ({ listener: spec.name, cause, status }));
     };
     const onOwnListener = (reason: string): void => {
-      this.log.info({ listener: spec.name, reason }, "uWebSockets.js accepts connections itself");
+      const isSaid = [...this.#tcpKinds.values()].some((chosen) => chosen.reason === reason);
+      const fields = { listener: spec.name, reason: isSaid ? "the same as for TCP" : reason };
+      this.log.info(fields, "uWebSockets.js accepts connections itself");
     };
     const onTcpKind = (chosen: TcpKind): void => void this.#tcpKinds.set(chosen.kind, chosen);
     return new Listener(

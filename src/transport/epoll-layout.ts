@@ -51,7 +51,7 @@ export const COUNTER = {
   bytesIn: 3,
   writes: 4,
   bytesOut: 5,
-  /** Reads and writes that the kernel answered with EAGAIN. */
+  /** Reads that found nothing, and writes that the kernel did not take whole. */
   readAgain: 6,
   writeAgain: 7,
   /** Gauges: bytes that wait for the kernel, and the connections that have some. */

@@ -4,7 +4,7 @@
 import { connect } from "node:net";
 import type { Clock } from "../base/clock.ts";
 import { EpollAcceptor } from "./epoll-acceptor.ts";
-import type { EpollLoop, LoopMember } from "./epoll-loop.ts";
+import { EpollLoop, type LoopMember } from "./epoll-loop.ts";
 import type { TransportAddress, TransportHandler } from "./transport.ts";
 import type { UwsApp, UwsModule } from "./uws.ts";
 
@@ -107,7 +107,8 @@ export async function adoptionFault(
   clock: Clock,
 ): Promise<string | null> {
   if (proven.has(uws)) return null;
-  const fault = await trialFault(uws, loop, clock);
+  // On a loop of its own: what it counts is no client's.
+  const fault = await trialFault(uws, new EpollLoop(loop.addon), clock);
   if (fault === null) proven.add(uws);
   return fault;
 }

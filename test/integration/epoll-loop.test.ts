@@ -343,6 +343,7 @@ describe.skipIf(!hasNative)("what is asked for after a turn has flushed", () => 
     };
     one.transport.reset(channels.shift()!);
     await until(() => one.handler.closed.length === 40, "all are closed", 1_000);
+    expect(channels).toEqual([]);
   });
 
   it("leaves a process that has nothing to do asleep", async () => {

@@ -249,6 +249,16 @@ describe("flags", () => {
     const wrong = issuesOf({ flags: { "--transport": "tcp-epol" } });
     expect(wrong).toMatchObject([{ key: "tcp.transport", suggestion: "tcp-epoll" }]);
   });
+
+  it.each([
+    ["--transport", "--tcp-transport"],
+    ["--tcp-transport", "--transport"],
+  ])("cannot say the same option twice, by %s and by %s", (first, second) => {
+    const flags = { [first]: "tcp-net", [second]: "tcp-epoll" };
+    expect(issuesOf({ flags }).map(({ message }) => message)).toEqual([
+      `tcp.transport is given twice: by ${first} and by ${second}`,
+    ]);
+  });
 });
 
 describe("the error", () => {

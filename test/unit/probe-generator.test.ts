@@ -450,8 +450,8 @@ describe.each(PROBE_TRANSPORTS)("publishes, by %s:", (transport) => {
     await bench.until(() => bench.report().toCome.publish === 0 && bench.report().waiting === 0);
     const { publish } = bench.total.counts;
     expect(publish.started).toBe(150);
-    // At most what was under way over the one that died is lost, and said to be.
-    expect(publish.failed).toBeLessThanOrEqual(3);
+    // At most what one of the three publishers had under way is lost, and said to be.
+    expect(publish.failed).toBeLessThanOrEqual(50);
     expect(publish.succeeded + publish.failed).toBe(150);
     expect(bench.total.deliveries.duplicates).toBe(0);
   });
