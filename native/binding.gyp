@@ -14,6 +14,7 @@
             'connections.cc',
             'connector.cc',
             'loop.cc',
+            'loop_handle.cc',
             'output_queue.cc',
             'socket_table.cc',
             'tcp_facts.cc',

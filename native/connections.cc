@@ -107,14 +107,21 @@ void Connections::on_event(int32_t channel, uint32_t events, RecordList& told) {
   if (socket.phase != PHASE_OPEN || (events & (EPOLLIN | EPOLLPRI | ENDS)) == 0) return;
   if ((events & (EPOLLPRI | ENDS)) != 0) socket.flags |= SOCKET_READ_TO_END;
   socket.flags |= SOCKET_READABLE;
-  if ((socket.flags & (SOCKET_PAUSED | SOCKET_PEER_ENDED)) == 0) {
-    // One that is listed has its turn there: it must not get two.
-    if ((socket.flags & SOCKET_LISTED) == 0) read(channel, told);
-  } else if ((events & EPOLLERR) != 0) {
-    // Nobody reads it, so that nothing else would tell of the reset.
-    int error = pending_error(socket.fd);
-    if (error != 0) end(channel, error, told);
+  // One that is paused finds out when it is resumed: what came before a reset is told before it.
+  // One that is listed has its turn there: it must not get two.
+  if ((socket.flags & (SOCKET_PAUSED | SOCKET_LISTED)) == 0) on_readable(channel, told);
+}
+
+void Connections::on_readable(int32_t channel, RecordList& told) {
+  Socket& socket = table_.at(channel);
+  if ((socket.flags & SOCKET_PEER_ENDED) == 0) {
+    read(channel, told);
+    return;
   }
+  // After its FIN only a reset can come, which no read would tell of.
+  socket.flags &= static_cast<uint8_t>(~SOCKET_READABLE);
+  int error = pending_error(socket.fd);
+  if (error != 0) end(channel, error, told);
 }
 
 void Connections::on_connecting(int32_t channel, uint32_t events, RecordList& told) {
@@ -134,8 +141,8 @@ void Connections::on_connecting(int32_t channel, uint32_t events, RecordList& to
 void Connections::on_ready(int32_t channel, RecordList& told) {
   Socket& socket = table_.at(channel);
   socket.flags &= static_cast<uint8_t>(~SOCKET_LISTED);
-  constexpr uint8_t deaf = SOCKET_PAUSED | SOCKET_PEER_ENDED;
-  if ((socket.flags & (SOCKET_READABLE | deaf)) == SOCKET_READABLE) read(channel, told);
+  bool is_readable = (socket.flags & (SOCKET_READABLE | SOCKET_PAUSED)) == SOCKET_READABLE;
+  if (is_readable) on_readable(channel, told);
 }
 
 /** Lists it, where there is something to read and nothing against it. */
@@ -160,6 +167,7 @@ void Connections::read(int32_t channel, RecordList& told) {
     else want_read(channel);
   } else if (length == 0) {
     socket.flags |= SOCKET_PEER_ENDED;
+    socket.flags &= static_cast<uint8_t>(~SOCKET_READABLE);
     told.add(RECORD_END, socket.member, channel, 0, 0);
     if ((socket.flags & SOCKET_SHUT) != 0) end(channel, 0, told);
   } else if (errno == EAGAIN) {
@@ -256,16 +264,11 @@ void Connections::drain(int32_t channel, RecordList& told) {
   if ((socket.flags & SOCKET_CLOSE_ASKED) != 0) shut(channel, told);
 }
 
-void Connections::pause(int32_t channel, RecordList& told) {
+void Connections::pause(int32_t channel) {
   Socket& socket = table_.at(channel);
   // Once it is to end, the peer's end must be heard.
   if (socket.phase != PHASE_OPEN || (socket.flags & SOCKET_CLOSE_ASKED) != 0) return;
   socket.flags |= SOCKET_PAUSED;
-  // A reset may have come in the event of the bytes that were read last: no other will tell of it.
-  constexpr uint8_t ending = SOCKET_READABLE | SOCKET_READ_TO_END;
-  if ((socket.flags & ending) != ending) return;
-  int error = pending_error(socket.fd);
-  if (error != 0) end(channel, error, told);
 }
 
 void Connections::resume(int32_t channel) {

@@ -56,7 +56,7 @@ class Connections {
 
   /** Writes what it can and queues the rest. Adds one record at most (queued or closed). */
   void write(int32_t channel, iovec* pieces, int count, RecordList& told);
-  void pause(int32_t channel, RecordList& told);
+  void pause(int32_t channel);
   void resume(int32_t channel);
   void close(int32_t channel, RecordList& told);
   void reset(int32_t channel, RecordList& told);
@@ -67,6 +67,7 @@ class Connections {
 
  private:
   void on_connecting(int32_t channel, uint32_t events, RecordList& told);
+  void on_readable(int32_t channel, RecordList& told);
   void read(int32_t channel, RecordList& told);
   void drain(int32_t channel, RecordList& told);
   void enqueue(int32_t channel, const iovec* pieces, int count, size_t sent, RecordList& told);

@@ -53,7 +53,7 @@ void Writer::carry_out(const Operation* operations, int32_t channel, RecordList&
 void Writer::apply(int32_t kind, int32_t channel, RecordList& told) {
   switch (kind) {
     case OPERATION_PAUSE:
-      connections_.pause(channel, told);
+      connections_.pause(channel);
       return;
     case OPERATION_RESUME:
       connections_.resume(channel);

@@ -419,22 +419,23 @@ void World::quiesce() {
   bool could_run_out = may_run_out_;
   may_run_out_ = false;
   flush();
-  push_until(&World::unrest_of_paused);
+  // What reaches those that are paused is not told: it waits for them.
+  push();
   for (int32_t channel : std::vector<int32_t>(live_)) append(OPERATION_RESUME, channel, 0, 0);
   retry_acceptors();
-  push_until(&World::unrest);
+  push_until_quiet();
   callers_.clear();
   may_run_out_ = could_run_out;
   is_quiet_wanted_ = false;
 }
 
-void World::push_until(const char* (World::*unrest)()) {
+void World::push_until_quiet() {
   const char* reason = nullptr;
   for (int waited = 0; waited < QUIET_MS_MAX; waited++) {
     // The kernel's other half of loopback runs when it likes.
     if (waited > 2) poll(nullptr, 0, 1);
     push();
-    reason = (this->*unrest)();
+    reason = unrest();
     if (reason == nullptr) return;
   }
   describe_restless();
@@ -450,26 +451,17 @@ void World::push() {
   sweep_callers();
 }
 
-/** Whether it is read or not, the reset of a connection is told. */
-const char* World::unrest_of_paused() {
-  for (int32_t channel : live_) {
-    const Link& link = links_[static_cast<size_t>(channel)];
-    restless_ = channel;
-    bool has_reset = link.peer.has_reset && !link.is_orphan;
-    if (has_reset && link.state == State::OPEN) return "a reset is told to one that is paused";
-  }
-  restless_ = -1;
-  return nullptr;
-}
-
 /** Null: nothing is under way any more. */
 const char* World::unrest() {
   for (const Caller& caller : callers_) {
     if (caller.peer.fd >= 0) return "a caller is accepted or refused";
   }
   for (int32_t channel : live_) {
-    const char* reason = unrest_of(links_[static_cast<size_t>(channel)], channel);
+    const Link& link = links_[static_cast<size_t>(channel)];
+    const char* reason = unrest_of(link, channel);
     restless_ = channel;
+    bool has_reset = link.peer.has_reset && !link.is_orphan;
+    if (has_reset && link.state == State::OPEN) return "a reset is told once it is read";
     if (reason != nullptr) return reason;
   }
   restless_ = -1;

@@ -145,9 +145,8 @@ class World {
   void handle_one(const Record& record, const uint8_t* expected);
   void sometimes_quiesce();
   void quiesce();
-  void push_until(const char* (World::*unrest)());
+  void push_until_quiet();
   void push();
-  const char* unrest_of_paused();
   const char* unrest();
   static bool is_deserted(const Link& link);
   void describe_restless();

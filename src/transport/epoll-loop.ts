@@ -92,7 +92,7 @@ export class EpollLoop {
   #lastSlab: Slab | null = null;
   #lastSlot: number = 0;
   /** Slabs that operations name: the first so many. The array keeps its length and memory. */
-  readonly #retained: Slab[] = [];
+  readonly #retained: (Slab | null)[] = [];
   #retainedCount: number = 0;
   #unflushedBytes: number = 0;
   #queueBytesMax: number = 0;
@@ -383,8 +383,7 @@ export class EpollLoop {
     this.#channels -= this.#freed;
     this.#freed = 0;
     this.#unflushedBytes = 0;
-    for (let index = 0; index < this.#retainedCount; index++) this.#retained[index]!.release();
-    this.#retainedCount = 0;
+    this.#releaseSlabs();
     if (this.#slotBytes > SLOT_BYTES_MAX) this.#forgetSlots();
   }
 
@@ -404,6 +403,14 @@ export class EpollLoop {
     this.#header[HEADER.WANTED] = 1;
   }
 
+  #releaseSlabs(): void {
+    for (let index = 0; index < this.#retainedCount; index++) {
+      this.#retained[index]!.release();
+      this.#retained[index] = null;
+    }
+    this.#retainedCount = 0;
+  }
+
   #retain(slab: Slab): void {
     const count = this.#retainedCount;
     if (count > 0 && this.#retained[count - 1] === slab) return;
@@ -421,7 +428,8 @@ export class EpollLoop {
       }
       slot = this.#slots.size;
       this.#slots.set(slab, slot);
-      this.#slotBytes += slab.bytes.length;
+      // A slab of no class is not lent again: nobody keeps it.
+      this.#slotBytes += slab.sizeClass === -1 ? Infinity : slab.bytes.length;
       this.native.setSlot(slot, slab.bytes);
     }
     this.#lastSlab = slab;
@@ -500,6 +508,10 @@ export class EpollLoop {
     this.#header.fill(0);
     this.#channels = 0;
     this.#freed = 0;
+    this.#results.length = 0;
+    this.#toldAt = 0;
+    this.#unflushedBytes = 0;
+    this.#releaseSlabs();
     this.#queueBytesMax = 0;
     this.#forgetSlots();
   }

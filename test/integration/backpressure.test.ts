@@ -278,23 +278,3 @@ describe("the byte budget of the process", () => {
     await oracle.verdict({ budget: 8 - open, peer_reset: open });
   });
 });
-
-test("on tcp-epoll a peer that is not being read ends its calls by a reset", async (here) => {
-  let aborted = 0;
-  const hold = ({ signal }: CallContext): Promise<never> => {
-    signal.addEventListener("abort", () => aborted++);
-    return new Promise(() => {});
-  };
-  const oracle = await Oracle.watch(
-    { connection: { callsMax: 2 } },
-    { methods: (server) => server.method("hold", hold) },
-  );
-  // node:net notices only when it reads again.
-  if (oracle.server.epollLoop === null) here.skip();
-  const client = await oracle.active("tcp");
-  client.send(call(2, "hold"), call(3, "hold"), call(4, "hold"));
-  await oracle.until(() => oracle.server.shared.counters.readPauses === 1, "reading is paused");
-  client.reset();
-  await oracle.until(() => aborted === 2, "both calls are aborted");
-  await oracle.verdict({ peer_reset: 1 });
-});

@@ -233,15 +233,19 @@ describe.skipIf(!hasNative)("turns of the loop", () => {
     }
   });
 
-  it("notices a reset that came with the bytes at which its connection is paused", async () => {
+  it("tells all that came before a reset, however often its connection is paused", async () => {
     const one = await listen();
     const { socket, channel } = await client(one);
-    one.handler.on.onChunk = () => one.transport.pause(channel);
-    socket.write(Buffer.alloc(10_000));
+    one.handler.on.onChunk = () => {
+      one.transport.pause(channel);
+      setTimeout(() => one.transport.resume(channel), 5);
+    };
+    socket.write(Buffer.alloc(100_000));
+    await until(() => socket.writableLength === 0, "all of it is sent");
     socket.resetAndDestroy();
-    await until(() => one.handler.closed.length === 1, "it is closed", 1_000);
+    await until(() => one.handler.closed.length === 1, "it is closed");
     expect(one.handler.closed[0]).toEqual({ channel, end: "reset", detail: "ECONNRESET" });
-    expect(one.handler.receivedBytes(channel)).toBe(10_000);
+    expect(one.handler.receivedBytes(channel)).toBe(100_000);
   });
 
   it("holds an end that came in the batch of the pause, and tells it afterwards", async () => {
