@@ -4,7 +4,15 @@
 // HOLDFAST_NATIVE=require makes a build that cannot be done an error.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -16,6 +24,9 @@ const stamp = join(build, "built.json");
 // src/transport/native.ts reads it.
 const skipped = join(build, "skipped.json");
 const log = join(build, "build.log");
+
+const headersAdvice =
+  "node-gyp fetches them from nodejs.org; npm_config_nodedir names a folder that has them";
 
 const mode = process.env.HOLDFAST_NATIVE ?? "";
 const again = root.includes(`${sep}node_modules${sep}`)
@@ -70,7 +81,10 @@ function isBuilt(print) {
 // In a process of its own: what it breaks by being loaded is not npm.
 function loadFault() {
   if (!existsSync(addon)) return "there is no addon";
-  const load = "process.dlopen({ exports: {} }, process.argv[1])";
+  const load = `
+    const loaded = { exports: {} };
+    process.dlopen(loaded, process.argv[1]);
+    if (typeof loaded.exports.version !== "number") throw new Error("it is another addon");`;
   const run = spawnSync(process.execPath, ["-e", load, addon], { encoding: "utf8" });
   if (run.status === 0) return undefined;
   return (
@@ -115,8 +129,10 @@ function compile([command, ...args]) {
 // The compiler's own first complaint, or what node-gyp made of it.
 function firstFault(said) {
   const lines = said.split("\n").map((line) => line.trim());
+  const isFetched = lines.some((line) => line.startsWith("gyp http GET"));
   const fault =
     lines.find((line) => /(?:fatal )?error: /.test(line)) ??
+    (isFetched ? `Node's headers could not be had: ${headersAdvice}` : undefined) ??
     lines.find((line) => line.startsWith("gyp: ")) ??
     lines.find((line) => line.startsWith("gyp ERR! stack")) ??
     lines.find((line) => line.startsWith("gyp ERR!"));
@@ -131,29 +147,42 @@ function keep(file, facts) {
   writeFileSync(file, `${JSON.stringify(facts)}\n`);
 }
 
-function giveUp(reason) {
+// An older addon must not be taken for this version's.
+function goWithout(reason) {
   try {
-    // An older addon must not be taken for this version's.
     rmSync(addon, { force: true });
     rmSync(stamp, { force: true });
     keep(skipped, { reason });
   } catch {
     // The folder cannot be written to; then there is no addon in it either.
   }
+}
+
+function giveUp(reason) {
+  goWithout(reason);
+  const meaning =
+    mode === "require"
+      ? "HOLDFAST_NATIVE=require makes that an error."
+      : "TCP is served by node:net (tcp-net): all works, at more memory and CPU per connection.";
   console.error(`holdfast: the native TCP transport (tcp-epoll) was not built: ${reason}.
-  TCP is served by node:net (tcp-net): all works, at more memory and CPU per connection.
+  ${meaning}
   To have it: apt-get install g++ make python3 (or the like), then ${again}`);
   process.exitCode = mode === "require" ? 1 : 0;
 }
 
 function install() {
+  if (!["", "skip", "require"].includes(mode)) {
+    console.error(`holdfast: HOLDFAST_NATIVE is skip, require or not set, and not "${mode}"`);
+    process.exitCode = 1;
+    return;
+  }
   if (process.platform !== "linux") {
     if (mode === "require") giveUp(`it needs Linux, and this is ${process.platform}`);
     return;
   }
   if (mode === "skip") {
     console.log("holdfast: the native TCP transport is not built: HOLDFAST_NATIVE=skip");
-    if (!existsSync(addon)) keep(skipped, { reason: "HOLDFAST_NATIVE=skip when it was installed" });
+    goWithout("HOLDFAST_NATIVE=skip when it was installed");
     return;
   }
   const print = fingerprint();
@@ -165,7 +194,8 @@ function install() {
   const reason = obstacle(gyp) ?? compile(gyp);
   if (reason !== undefined) return giveUp(reason);
   rmSync(skipped, { force: true });
-  keep(stamp, { fingerprint: print });
+  // The loader compares the size: a file that was cut off would end the process.
+  keep(stamp, { fingerprint: print, bytes: statSync(addon).size });
   console.log("holdfast: built the native TCP transport (tcp-epoll)");
 }
 

@@ -26,6 +26,8 @@ export class EpollLink implements Link, DialHandler {
   /** -1: there is none yet, or none any more. */
   #channel: number = -1;
   #isOpen: boolean = false;
+  /** The address that was tried last. */
+  #ip: string = "";
   /** Addresses of the name that were not tried yet. */
   #addresses: readonly string[] = NONE;
 
@@ -99,6 +101,7 @@ export class EpollLink implements Link, DialHandler {
   /** @param rest addresses that are left where this one comes to nothing. */
   #try(ip: string, rest: readonly string[]): void {
     this.#addresses = rest;
+    this.#ip = ip;
     const { scheme, port, path } = this.#endpoint;
     const channel = this.#dialer.connect(
       {
@@ -123,7 +126,9 @@ export class EpollLink implements Link, DialHandler {
   }
 
   #failure(code: string): Error {
-    const call = this.#isOpen ? "read" : "connect";
-    return Object.assign(new Error(`${call} ${code}`), { code });
+    const { scheme, port, path } = this.#endpoint;
+    const where = scheme === "unix" ? path : `${this.#ip}:${port}`;
+    const text = this.#isOpen ? `read ${code}` : `connect ${code} ${where}`;
+    return Object.assign(new Error(text), { code });
   }
 }

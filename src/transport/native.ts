@@ -1,7 +1,7 @@
 // The one place that loads the native addon, and the declarations of what is called in it. The
 // installation builds it (scripts/install-native.mjs); where it could not, it left the reason.
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { env, platform } from "node:process";
@@ -86,6 +86,8 @@ export interface NativePlace {
   readonly path: string;
   /** A file with the reason, where the installation built nothing. Null: it never builds there. */
   readonly skippedPath: string | null;
+  /** A file with the size of what the installation built; null: nobody has noted it. */
+  readonly builtPath: string | null;
 }
 
 let loaded: NativeAddon | null = null;
@@ -104,9 +106,11 @@ export function nativePlace(
   environment: Readonly<Record<string, string | undefined>>,
 ): NativePlace {
   const named = environment[ADDON_VARIABLE] ?? "";
-  if (named !== "") return { platform, path: resolve(named), skippedPath: null };
+  if (named !== "") {
+    return { platform, path: resolve(named), skippedPath: null, builtPath: null };
+  }
   const path = pathTo("Release/holdfast.node");
-  return { platform, path, skippedPath: pathTo("skipped.json") };
+  return { platform, path, skippedPath: pathTo("skipped.json"), builtPath: pathTo("built.json") };
 }
 
 function pathTo(file: string): string {
@@ -120,11 +124,20 @@ export function loadNativeFrom(place: NativePlace): NativeAddon {
     throw unavailable(`it needs Linux, and this is ${place.platform}`, "");
   }
   if (!existsSync(path)) throw unavailable(whyMissing(place), HOW_TO_BUILD);
+  if (isCutOff(place)) {
+    throw unavailable(`${path} is not what was built: it was cut off`, HOW_TO_BUILD);
+  }
   const addon = load(path);
   const version: unknown = addon?.version;
   if (version === LAYOUT_VERSION) return addon as NativeAddon;
   const has = typeof version === "number" ? `version ${version}` : "no version";
   throw unavailable(`${path} has ${has}, and ${LAYOUT_VERSION} is needed`, HOW_TO_BUILD);
+}
+
+/** Loading such a file would end the process by a signal. */
+function isCutOff({ path, builtPath }: NativePlace): boolean {
+  const bytes = builtPath === null ? null : factOf(builtPath, "bytes");
+  return typeof bytes === "number" && statSync(path).size !== bytes;
 }
 
 function load(path: string): Partial<NativeAddon> | undefined {
@@ -138,18 +151,17 @@ function load(path: string): Partial<NativeAddon> | undefined {
 
 function whyMissing({ path, skippedPath }: NativePlace): string {
   if (skippedPath === null) return `there is no ${path}, which ${ADDON_VARIABLE} names`;
-  const reason = skippedReason(skippedPath);
-  if (reason !== null) return `it was not built: ${reason}`;
+  const reason = factOf(skippedPath, "reason");
+  if (typeof reason === "string") return `it was not built: ${reason}`;
   return "it was not built: the package's install script did not run (npm's --ignore-scripts, say)";
 }
 
-function skippedReason(path: string): string | null {
+/** One fact of what the installation has noted; undefined where it has not. */
+function factOf(path: string, name: string): unknown {
   try {
-    const { reason } = JSON.parse(readFileSync(path, "utf8")) as { readonly reason?: unknown };
-    return typeof reason === "string" ? reason : null;
+    return (JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>)[name];
   } catch {
-    // The installation left none.
-    return null;
+    return undefined;
   }
 }
 

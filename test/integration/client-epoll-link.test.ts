@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Client } from "../../src/client/client.ts";
 import { connect } from "../../src/client/node.ts";
 import { FakeServer } from "../support/fake-server.ts";
+import { hasNative } from "../support/native.ts";
 
 type Found = readonly { readonly address: string }[];
 type Answer = (error: Error | null, found: Found) => void;
@@ -70,7 +71,7 @@ async function until(condition: () => boolean): Promise<void> {
   await vi.waitFor(() => expect(condition()).toBe(true), { timeout: 5_000, interval: 5 });
 }
 
-describe("a name", () => {
+describe.skipIf(!hasNative)("a name", () => {
   it.each([
     ["the first address of a name", ["127.0.0.1", "127.0.0.2"]],
     ["the second, where the first refuses", ["::1", "127.0.0.1"]],
@@ -130,7 +131,7 @@ describe("a name", () => {
   });
 });
 
-describe("the process", () => {
+describe.skipIf(!hasNative)("the process", () => {
   it("holds no file of the loop's when the last link has gone", async () => {
     const before = files();
     const client = open("127.0.0.1");

@@ -13,6 +13,7 @@ import type { ClientOptions } from "../../src/client/client-options.ts";
 import { type ClientTransport, connect } from "../../src/client/node.ts";
 import { Collected, watch } from "../support/client-stage.ts";
 import { FakeServer, frames, honest, type Script, silent } from "../support/fake-server.ts";
+import { LOADABLE_TRANSPORTS } from "../support/native.ts";
 
 const text = (payload: Uint8Array): string => new TextDecoder().decode(payload);
 const FAST: ClientOptions = { reconnect: { baseMs: 5, maxMs: 20 }, callTimeoutMs: 5_000 };
@@ -275,7 +276,7 @@ describe("over a WebSocket", () => {
   });
 });
 
-describe.each(["tcp-net", "tcp-epoll"] as const)("a host that is not there, by %s", (by) => {
+describe.each(LOADABLE_TRANSPORTS)("a host that is not there, by %s", (by) => {
   beforeEach(() => {
     transport = by;
   });

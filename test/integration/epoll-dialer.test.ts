@@ -25,6 +25,7 @@ import { COUNTER } from "../../src/transport/epoll-layout.ts";
 import { loadNative } from "../../src/transport/native.ts";
 import { WRITE } from "../../src/transport/transport.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { hasNative } from "../support/native.ts";
 
 const NOWHERE: DialTarget = {
   ip: "127.0.0.1",
@@ -213,7 +214,7 @@ const CHILD = `
 
 const echo = (socket: Socket): void => void socket.pipe(socket);
 
-describe("a connection that we open", () => {
+describe.skipIf(!hasNative)("a connection that we open", () => {
   it.each(["tcp", "unix"])("over %s carries bytes both ways and ends in order", async (kind) => {
     const path = kind === "unix" ? join(folder, "echo.sock") : null;
     const { port } = await serve(echo, path === null ? LOOPBACK : { path });
@@ -340,7 +341,7 @@ describe("a connection that we open", () => {
   });
 });
 
-describe("a connection that cannot be opened", () => {
+describe.skipIf(!hasNative)("a connection that cannot be opened", () => {
   it.each([
     ["no address", { ip: "localhost", port: 1 }, "EINVAL"],
     ["an address of another kind", { ip: "1.2.3.4.5", port: 1 }, "EINVAL"],
@@ -416,7 +417,7 @@ describe("a connection that cannot be opened", () => {
   });
 });
 
-describe("an end that comes early", () => {
+describe.skipIf(!hasNative)("an end that comes early", () => {
   it.each(["close", "reset", "abandon"] as const)(
     "by %s while it connects is the end, and frees the file",
     async (way) => {
@@ -481,7 +482,7 @@ describe("an end that comes early", () => {
   });
 });
 
-describe("a connection that was abandoned", () => {
+describe.skipIf(!hasNative)("a connection that was abandoned", () => {
   it("is told nothing more, and ends in order with a peer that ends", async () => {
     const ended: string[] = [];
     const { port } = await serve((socket) => {
@@ -534,7 +535,7 @@ describe("a connection that was abandoned", () => {
   });
 });
 
-describe("the loop", () => {
+describe.skipIf(!hasNative)("the loop", () => {
   it("is let go with the last connection, and joined again by the next", async () => {
     const { port } = await serve((socket) => socket.end());
     const closed: string[] = [];

@@ -19,6 +19,14 @@ const root = join(import.meta.dirname, "..", "..");
 const isLinux = process.platform === "linux";
 const canBuild = isLinux && ["g++", "make", "python3"].every(isInstalled);
 const SOURCE = `#include <node_api.h>
+NAPI_MODULE_INIT() {
+  napi_value version;
+  napi_create_int32(env, 1, &version);
+  napi_set_named_property(env, exports, "version", version);
+  return exports;
+}
+`;
+const FOREIGN = `#include <node_api.h>
 NAPI_MODULE_INIT() { return exports; }
 `;
 const GYP = JSON.stringify({ targets: [{ target_name: "holdfast", sources: ["binding.cc"] }] });
@@ -134,6 +142,12 @@ describe.runIf(canBuild)("where the addon can be built", () => {
     writeFileSync(at("native", "binding.cc"), SOURCE);
     expect(install().lines[0]).toMatch(/^holdfast: built/);
     expect(existsSync(at("native", "build", "skipped.json"))).toBe(false);
+  });
+
+  it("another addon is not taken for it", () => {
+    writeFileSync(at("native", "binding.cc"), FOREIGN);
+    expect(install().lines[0]).toContain("it is another addon");
+    expect(existsSync(addon())).toBe(false);
   });
 
   it("a file that is no addon is built anew", () => {

@@ -2,12 +2,12 @@
 // says the limit was.
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { PROBE_TRANSPORTS } from "../../src/probe/probe-network.ts";
 import type { Report, StageReport } from "../../src/probe/report.ts";
 import { EchoProcess } from "../support/echo-process.ts";
 import { ProbeProcess, type Reported } from "../support/probe-process.ts";
 import { startEcho, startStats } from "../support/probe-target.ts";
 import { ServerProcess } from "../support/server-process.ts";
+import { LOADABLE_TRANSPORTS } from "../support/native.ts";
 
 const CONNECTIONS_MAX = 3_000;
 const QUICK = ["--connect-rate", "5k", "--level-hold", "500ms", "--hold", "1s"];
@@ -44,7 +44,7 @@ describe.concurrent("a server that refuses beyond 3,000 by policy", () => {
     expect(report.failures.map(({ code: failure }) => failure)).toContain("hello.refused.3004");
   }
 
-  it.each(PROBE_TRANSPORTS)(
+  it.each(LOADABLE_TRANSPORTS)(
     "is named so by %s, its own figures beside it",
     async (transport) => {
       const ends: (() => unknown)[] = [];

@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Arrivals } from "../../src/probe/arrivals.ts";
 import { LatencyHistogram } from "../../src/probe/histogram.ts";
-import { PROBE_TRANSPORTS } from "../../src/probe/probe-network.ts";
 import type { Report, StageReport } from "../../src/probe/report.ts";
 import { EchoProcess } from "../support/echo-process.ts";
 import { ProbeProcess, type Reported } from "../support/probe-process.ts";
 import { startEcho, startWebSocketEcho } from "../support/probe-target.ts";
 import { ServerProcess } from "../support/server-process.ts";
+import { LOADABLE_TRANSPORTS } from "../support/native.ts";
 
 type AtEnd = (stop: () => void) => void;
 
@@ -328,7 +328,7 @@ describe.concurrent("targets", () => {
     expect(loaded(report).operations.echo).toMatchObject({ scheduled: 100, succeeded: 100 });
   }
 
-  it.each(PROBE_TRANSPORTS)("may be a Unix socket, by %s", async (transport) => {
+  it.each(LOADABLE_TRANSPORTS)("may be a Unix socket, by %s", async (transport) => {
     const ends: (() => void)[] = [];
     const path = join(folder, `${transport}.sock`);
     const target = await startEcho({ path }, (end) => ends.push(end));
@@ -370,7 +370,7 @@ describe.concurrent("targets", () => {
     expectEchoes(await load(onTestFinished, `tcp://[::1]:${target.port}`, ...RAW, ...args));
   });
 
-  it.each(PROBE_TRANSPORTS)(
+  it.each(LOADABLE_TRANSPORTS)(
     "get half of the connections each where there are two, and Holdfast speaks both, by %s",
     async (transport) => {
       const ends: (() => void)[] = [];

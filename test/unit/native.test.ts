@@ -32,7 +32,8 @@ function plant(text: string, extension: string): string {
 function fault(place: Partial<NativePlace>): HoldfastError {
   const missing = join(folder, "missing");
   try {
-    loadNativeFrom({ platform: "linux", path: missing, skippedPath: missing, ...place });
+    const none = { platform: "linux", path: missing, skippedPath: missing, builtPath: null };
+    loadNativeFrom({ ...none, ...place });
   } catch (error) {
     expect(error).toBeInstanceOf(HoldfastError);
     return error as HoldfastError;
@@ -48,7 +49,7 @@ function addonOf(source: string): string {
 describe("an addon that can be loaded", () => {
   it("is what the file exports", () => {
     const path = addonOf(`{ version: ${LAYOUT_VERSION}, Loop: class Loop {} }`);
-    const addon = loadNativeFrom({ platform: "linux", path, skippedPath: null });
+    const addon = loadNativeFrom({ platform: "linux", path, skippedPath: null, builtPath: null });
     expect(addon.version).toBe(LAYOUT_VERSION);
     expect(addon.Loop).toBeTypeOf("function");
   });
@@ -60,6 +61,21 @@ describe("an addon that cannot be used", () => {
     expect(error.code).toBe("HOLDFAST_TRANSPORT_UNAVAILABLE");
     expect(error.message).toMatch(/^tcp-epoll cannot be used: .*install script did not run/);
     expect(error.message).toMatch(/`npm rebuild holdfast`.*; or use tcp-net/);
+  });
+
+  it("is not loaded where it is shorter than what was built", () => {
+    const path = addonOf(`{ version: ${LAYOUT_VERSION} }`);
+    const builtPath = plant('{"bytes":1000000}', ".json");
+    expect(fault({ path, builtPath }).message).toMatch(
+      /is not what was built: it was cut off\. Build/,
+    );
+  });
+
+  it.each(["", "{}", "null", '{"bytes":"many"}'])("is loaded where the size is %j", (text) => {
+    const path = addonOf(`{ version: ${LAYOUT_VERSION} }`);
+    const builtPath = plant(text, ".json");
+    const addon = loadNativeFrom({ platform: "linux", path, skippedPath: null, builtPath });
+    expect(addon.version).toBe(LAYOUT_VERSION);
   });
 
   it("is told of with the installation's own reason", () => {

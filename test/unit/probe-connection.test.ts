@@ -1,11 +1,11 @@
 import { createServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { beforeEach, describe, expect, it } from "vitest";
-import { PROBE_TRANSPORTS } from "../../src/probe/probe-network.ts";
 import { frames } from "../support/fake-server.ts";
 import { GeneratorBench } from "../support/generator-bench.ts";
 import { type ProbeTarget, startUpgrade, switching } from "../support/probe-target.ts";
 import { acceptFor, OPCODE, webSocketFrame } from "../support/raw-websocket.ts";
+import { LOADABLE_TRANSPORTS } from "../support/native.ts";
 
 type AtEnd = (stop: () => void) => void;
 
@@ -44,7 +44,7 @@ async function meets(
   return { bench, target, received };
 }
 
-describe.each(PROBE_TRANSPORTS)("an upgrade, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("an upgrade, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
@@ -106,7 +106,7 @@ describe.each(PROBE_TRANSPORTS)("an upgrade, by %s:", (transport) => {
   });
 });
 
-describe.each(PROBE_TRANSPORTS)("a held WebSocket, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("a held WebSocket, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
@@ -152,7 +152,7 @@ describe.each(PROBE_TRANSPORTS)("a held WebSocket, by %s:", (transport) => {
   });
 });
 
-describe.each(PROBE_TRANSPORTS)("an end of our own, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("an end of our own, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });

@@ -1,11 +1,11 @@
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { beforeEach, describe, expect, it } from "vitest";
-import { PROBE_TRANSPORTS } from "../../src/probe/probe-network.ts";
 import { machineClock } from "../../src/base/clock.ts";
 import { FakeServer, frames, honest, type Script, silent } from "../support/fake-server.ts";
 import { GeneratorBench } from "../support/generator-bench.ts";
 import { closedPort, startEcho } from "../support/probe-target.ts";
+import { LOADABLE_TRANSPORTS } from "../support/native.ts";
 
 type AtEnd = (stop: () => void) => void;
 
@@ -17,7 +17,7 @@ async function fakeServer(script: Script, atEnd: AtEnd): Promise<FakeServer> {
 
 const NEVER = { operationTimeoutMs: 60_000, connectTimeoutMs: 60_000 };
 
-describe.each(PROBE_TRANSPORTS)("connections, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("connections, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
@@ -125,7 +125,7 @@ describe.each(PROBE_TRANSPORTS)("connections, by %s:", (transport) => {
   });
 });
 
-describe.each(PROBE_TRANSPORTS)("echoes, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("echoes, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
@@ -303,7 +303,7 @@ describe.each(PROBE_TRANSPORTS)("echoes, by %s:", (transport) => {
   });
 });
 
-describe.each(PROBE_TRANSPORTS)("what is halted, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("what is halted, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
@@ -329,7 +329,7 @@ describe.each(PROBE_TRANSPORTS)("what is halted, by %s:", (transport) => {
   });
 });
 
-describe.each(PROBE_TRANSPORTS)("churn, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("churn, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
@@ -358,7 +358,7 @@ describe.each(PROBE_TRANSPORTS)("churn, by %s:", (transport) => {
   });
 });
 
-describe.each(PROBE_TRANSPORTS)("publishes, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("publishes, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
@@ -474,7 +474,7 @@ describe.each(PROBE_TRANSPORTS)("publishes, by %s:", (transport) => {
   });
 });
 
-describe.each(PROBE_TRANSPORTS)("faults, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("faults, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
@@ -513,7 +513,7 @@ describe.each(PROBE_TRANSPORTS)("faults, by %s:", (transport) => {
   });
 });
 
-describe.each(PROBE_TRANSPORTS)("local addresses, by %s:", (transport) => {
+describe.each(LOADABLE_TRANSPORTS)("local addresses, by %s:", (transport) => {
   beforeEach(() => {
     GeneratorBench.transport = transport;
   });
