@@ -117,7 +117,7 @@ export class EpollLink implements Link, DialHandler {
     );
     if (channel >= 0) this.#channel = channel;
     // A handler is never called from inside dial().
-    else queueMicrotask(() => this.onClose(getSystemErrorName(channel)));
+    else this.#dialer.later(() => this.onClose(getSystemErrorName(channel)));
   }
 
   #end(error: Error | null): void {

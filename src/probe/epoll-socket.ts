@@ -52,7 +52,7 @@ class EpollSocket implements ProbeSocket, DialHandler {
       this,
     );
     this.#channel = Math.max(-1, channel);
-    if (channel < 0) queueMicrotask(() => this.onClose(getSystemErrorName(channel)));
+    if (channel < 0) dialer.later(() => this.onClose(getSystemErrorName(channel)));
   }
 
   get queuedBytes(): number {

@@ -90,6 +90,14 @@ export class EpollDialer implements LoopMember {
     return channel;
   }
 
+  /**
+   * Calls `run` in a turn of its own, after others had theirs: to tell what connect() gave an errno
+   * for, upon which whoever is told may try again at once.
+   */
+  later(run: () => void): void {
+    this.#clock.afterPoll(run);
+  }
+
   /** Copies the bytes. What was not flushed yet is not in {@link queuedBytes}. */
   send(channel: ChannelId, bytes: Bytes): WriteOutcome {
     const start = this.#room(bytes.length);
