@@ -169,7 +169,13 @@ void Connections::read(int32_t channel, RecordList& told) {
     socket.flags |= SOCKET_PEER_ENDED;
     socket.flags &= static_cast<uint8_t>(~SOCKET_READABLE);
     told.add(RECORD_END, socket.member, channel, 0, 0);
-    if ((socket.flags & SOCKET_SHUT) != 0) end(channel, 0, told);
+    if ((socket.flags & SOCKET_SHUT) != 0) {
+      end(channel, 0, told);
+      return;
+    }
+    // A reset that came before the FIN was read hides behind it, and its event may be over.
+    int error = pending_error(socket.fd);
+    if (error != 0) end(channel, error, told);
   } else if (errno == EAGAIN) {
     socket.flags &= static_cast<uint8_t>(~SOCKET_READABLE);
     count(COUNTER_READ_AGAIN, 1);
