@@ -31,7 +31,8 @@ function expectUnreachable({ code, report }: Reported, failure: string): void {
   expect(report.sentence).toMatch(/^Unreachable: \S+: [A-Z0-9][^\n]* \([a-z_.0-9]+\)\.$/);
 }
 
-describe.concurrent("a WebSocket server", () => {
+// Several probes at a time on few cores: one that is late itself says so, and is run again.
+describe.concurrent("a WebSocket server", { retry: 3 }, () => {
   const holdfast = "holdfast.v1";
   const accepted = (key: string, more: Record<string, string | null> = {}): string =>
     switching({ "Sec-WebSocket-Accept": acceptFor(key), ...more });
@@ -95,7 +96,7 @@ describe.concurrent("a WebSocket server", () => {
   );
 });
 
-describe.concurrent("a target", () => {
+describe.concurrent("a target", { retry: 3 }, () => {
   it("on which nothing listens is unreachable: connect.refused", async ({ onTestFinished }) => {
     const port = await closedPort();
     expectUnreachable(
