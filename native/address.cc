@@ -63,6 +63,12 @@ void format_address(const Address& address, char (&text)[ADDRESS_TEXT_MAX]) {
   std::snprintf(text, sizeof text, "%s:%d", host, port_of(address));
 }
 
+const char* path_of(const Address& address) {
+  // The kernel ends a path with a zero unless it fills sun_path, after which storage has zeros.
+  const auto* name = reinterpret_cast<const sockaddr_un*>(&address.storage);
+  return address.family() == AF_UNIX ? name->sun_path : "";
+}
+
 int local_address(int fd, Address& address) { return name_of(fd, address, getsockname); }
 int remote_address(int fd, Address& address) { return name_of(fd, address, getpeername); }
 

@@ -21,6 +21,8 @@ int parse_path(const char* path, Address& address);
 constexpr size_t ADDRESS_TEXT_MAX = 80;
 /** Writes "address:port", or "" where there is none to tell, as on Unix sockets. */
 void format_address(const Address& address, char (&text)[ADDRESS_TEXT_MAX]);
+/** A Unix socket's path; "" where it has none that the file system knows. */
+const char* path_of(const Address& address);
 /** The address that a file is bound to. @returns 0, or -errno. */
 int local_address(int fd, Address& address);
 int remote_address(int fd, Address& address);

@@ -4,6 +4,7 @@
 #include <node_api.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
 
 #include "arguments.h"
@@ -15,7 +16,7 @@ namespace holdfast {
 namespace {
 
 /** Rises whenever layout.h changes in a way that the JavaScript side must know. */
-constexpr int32_t LAYOUT_VERSION = 1;
+constexpr int32_t LAYOUT_VERSION = 2;
 
 napi_value set_queued(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
@@ -238,6 +239,52 @@ napi_value close_loop(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+/** (host, port, backlog, isShared) -> fd | -errno. It is the caller's, who hands it on. */
+napi_value open_listening_ip(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  char host[ADDRESS_TEXT_MAX];
+  arguments.text(0, host);
+  Address address;
+  int fd = parse_ip(host, arguments.integer(1), address);
+  if (fd != 0) return int_value(env, fd);
+  bool is_shared = arguments.integer(3) != 0;
+  fd = open_listening(address, arguments.integer(2), SocketOptions(), is_shared);
+  return int_value(env, fd);
+}
+
+/** (path, backlog) -> fd | -errno */
+napi_value open_listening_path(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  char path[256];
+  arguments.text(0, path);
+  Address address;
+  int fd = parse_path(path, address);
+  if (fd == 0) fd = open_listening(address, arguments.integer(1), SocketOptions());
+  return int_value(env, fd);
+}
+
+/** (fd) -> 0 | -errno */
+napi_value share_port_of(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  return int_value(env, share_port(arguments.integer(0)));
+}
+
+/** (fd) -> "address:port", "unix:path" | -errno */
+napi_value file_listening(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Address address;
+  int failed = listening_address(arguments.integer(0), address);
+  if (failed != 0) return int_value(env, failed);
+  char text[ADDRESS_TEXT_MAX + sizeof address.storage] = "";
+  if (address.family() == AF_UNIX) {
+    std::snprintf(text, sizeof text, "unix:%s", path_of(address));
+    return text_value(env, text);
+  }
+  char name[ADDRESS_TEXT_MAX];
+  format_address(address, name);
+  return text_value(env, name);
+}
+
 /** (fd) -> undefined. A file that was accepted and that nobody wants. */
 napi_value close_file(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
@@ -302,12 +349,15 @@ napi_value define_loop(napi_env env) {
 }
 
 napi_value initialise(napi_env env, napi_value exports) {
-  napi_value close_function = nullptr;
-  napi_value peer_function = nullptr;
-  napi_create_function(env, "closeFile", NAPI_AUTO_LENGTH, close_file, nullptr, &close_function);
-  napi_create_function(env, "filePeer", NAPI_AUTO_LENGTH, file_peer, nullptr, &peer_function);
-  napi_set_named_property(env, exports, "closeFile", close_function);
-  napi_set_named_property(env, exports, "filePeer", peer_function);
+  const napi_property_descriptor functions[] = {
+      METHOD("openListeningIp", open_listening_ip),
+      METHOD("openListeningPath", open_listening_path),
+      METHOD("sharePort", share_port_of),
+      METHOD("fileListening", file_listening),
+      METHOD("closeFile", close_file),
+      METHOD("filePeer", file_peer),
+  };
+  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
   set_number(env, exports, "version", LAYOUT_VERSION);
   napi_set_named_property(env, exports, "layout", layout_of(env));
   napi_set_named_property(env, exports, "Loop", define_loop(env));

@@ -50,7 +50,8 @@ int open_connecting(const Address& remote, const Address* local, const SocketOpt
   return fd;
 }
 
-int open_listening(const Address& address, int backlog, const SocketOptions& options) {
+int open_listening(const Address& address, int backlog, const SocketOptions& options,
+                   bool is_shared) {
   int fd = socket(address.family(), STREAM, 0);
   if (fd < 0) return -errno;
   // A port whose former connections are in TIME_WAIT may be listened on at once. An IPv6 wildcard
@@ -60,12 +61,15 @@ int open_listening(const Address& address, int backlog, const SocketOptions& opt
     int off = 0;
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
   }
-  int failed = apply_options(fd, options);
+  int failed = is_shared ? share_port(fd) : 0;
+  if (failed == 0) failed = apply_options(fd, options);
   if (failed != 0) return closed_with_error(fd, -failed);
   if (bind(fd, name_of(address), address.length) != 0) return closed_with_error(fd, errno);
   if (listen(fd, backlog) != 0) return closed_with_error(fd, errno);
   return fd;
 }
+
+int share_port(int fd) { return turn_on(fd, SOL_SOCKET, SO_REUSEPORT) ? 0 : -errno; }
 
 int open_inherited(int fd, int backlog, const SocketOptions& options) {
   int type = 0;
@@ -89,6 +93,17 @@ int open_inherited(int fd, int backlog, const SocketOptions& options) {
   if (!is_bound) return closed_with_error(own, EINVAL);
   if (listen(own, backlog) != 0) return closed_with_error(own, errno);
   return own;
+}
+
+int listening_address(int fd, Address& address) {
+  int type = 0;
+  int listens = 0;
+  socklen_t length = sizeof type;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return -errno;
+  if (type != SOCK_STREAM) return -ESOCKTNOSUPPORT;
+  length = sizeof listens;
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0) return -errno;
+  return listens == 0 ? -EINVAL : local_address(fd, address);
 }
 
 }  // namespace holdfast

@@ -114,6 +114,7 @@ constexpr int32_t RESULTS_MAX = 2 * OPERATIONS_MAX;
 constexpr int32_t SLOTS_MAX = 256;
 /** Connections that one acceptor takes in one batch. */
 constexpr int32_t ACCEPTS_MAX = 64;
-constexpr int32_t ACCEPTORS_MAX = 64;
+/** A process may accept for all others while they are down. */
+constexpr int32_t ACCEPTORS_MAX = 1024;
 
 }  // namespace holdfast

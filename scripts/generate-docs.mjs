@@ -75,6 +75,12 @@ function optionsIntroduction(fileVariable) {
     ),
     "",
     wrap(
+      "`holdfast serve` watches its file. Most new values count at once, for the connections that " +
+        "are there as well; deadlines that have begun may still run as long as they were. The " +
+        "others wait for what their line says. A file with a fault changes nothing.",
+    ),
+    "",
+    wrap(
       "Unknown options and values out of range are refused before anything listens, all at once, " +
         "each with where it came from and what is allowed. `holdfast config check` only checks, " +
         "and `holdfast config print --origins` shows every value and where it came from.",
@@ -89,7 +95,7 @@ function optionsIntroduction(fileVariable) {
 }
 
 async function optionsPage() {
-  const { allowed } = await built("config/option-row.js");
+  const { allowed, nullText, RELOAD_MEANS } = await built("config/option-row.js");
   const { OPTION_AREAS, OPTION_PATHS, OPTION_TABLE } = await built("config/option-table.js");
   const { OPTION_RELATIONS } = await built("config/option-relations.js");
   const { CONFIG_FILE_VARIABLE, environmentName, flagName } = await built("config/option-names.js");
@@ -102,10 +108,11 @@ async function optionsPage() {
       "",
       wrap(row.doc),
       "",
-      `- Default: \`${JSON.stringify(row.default)}\`${means}`,
+      `- Default: \`${row.default === null ? nullText(row) : JSON.stringify(row.default)}\`${means}`,
       `- Allowed: ${allowed(row)}`,
       `- Environment: \`${environmentName(path)}\``,
       `- Flag: \`${flagName(path)}\``,
+      `- A new value counts ${RELOAD_MEANS[row.reload]}`,
       "",
     ];
   };

@@ -5,17 +5,19 @@ import { posix } from "node:path";
 // Layer -> layers it may import besides itself.
 const layers = {
   base: [],
+  bus: ["base"],
   config: ["base"],
   observe: ["base"],
   wire: ["base"],
   transport: ["base", "wire"],
   connection: ["base", "wire", "transport"],
-  server: ["base", "config", "observe", "wire", "transport", "connection"],
+  server: ["base", "bus", "config", "observe", "wire", "transport", "connection"],
   client: ["base", "wire", "transport", "observe"],
   probe: ["base", "wire", "transport", "observe"],
+  supervisor: ["base", "bus", "config", "observe", "wire", "transport", "connection", "server"],
   cli: [
-    ...["base", "config", "observe", "wire", "transport", "connection", "server", "client"],
-    "probe",
+    ...["base", "bus", "config", "observe", "wire", "transport", "connection", "server", "client"],
+    ...["probe", "supervisor"],
   ],
 };
 // Layer -> layers of which it may import types only.

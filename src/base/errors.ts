@@ -22,7 +22,10 @@ export const ERRORS = {
   HOLDFAST_DISCONNECTED: "The connection was lost before the answer came.",
   HOLDFAST_CONNECT_FAILED: "No endpoint could be reached, or the server refused the connection.",
   HOLDFAST_CLIENT_CLOSED: "The client was closed.",
+  HOLDFAST_BUS_BROKEN: "Another process of the server sent what is no frame of their bus.",
   HOLDFAST_PROTOCOL: "The peer broke the wire contract.",
+  HOLDFAST_PREFLIGHT_FAILED: "The machine cannot hold what the options promise.",
+  HOLDFAST_WORKER_FAILED: "A worker process ended before it served, or its application failed.",
 } as const;
 
 export type ErrorCode = keyof typeof ERRORS;

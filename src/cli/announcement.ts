@@ -1,8 +1,8 @@
 // What a server that has started says of itself: where it listens, over what, within which limits.
 import type { Listener } from "../server/listener.ts";
+import { transportName } from "../server/listener.ts";
 import type { Server } from "../server/server.ts";
 import type { TransportAddress } from "../transport/transport.ts";
-import { WebSocketTransport } from "../transport/websocket.ts";
 
 export interface ListenerFacts {
   readonly listener: string;
@@ -16,23 +16,31 @@ export interface ListenerFacts {
 
 /** One entry for each place where the server listens. */
 export function listenerFacts(server: Server): ListenerFacts[] {
-  const facts: ListenerFacts[] = server.listeners
+  const facts = server.listeners
     .filter((listener) => listener.address !== null)
-    .map((listener) => ({
-      listener: listener.name,
-      endpoint: endpointOf(
-        listener.transport.kind === "websocket" ? "ws" : "tcp",
-        listener.address,
-      ),
-      transport: transportOf(listener),
-      framing: listener.context.framing.name,
-    }));
-  const admin = server.addresses()["admin"];
-  if (admin === undefined) return facts;
-  return [
-    ...facts,
-    { listener: "admin", endpoint: endpointOf("http", admin), transport: "node:http" },
-  ];
+    .map((listener) => factsOf(listener));
+  return [...facts, ...adminFacts(server.addresses()["admin"] ?? null)];
+}
+
+function factsOf(listener: Listener): ListenerFacts {
+  const { name, address, context } = listener;
+  const transport = transportName(listener);
+  return { listener: name, ...placeOf(transport, address), framing: context.framing.name };
+}
+
+/** Where something listens that says its transport's name. */
+export function placeOf(
+  transport: string,
+  address: TransportAddress | null,
+): { endpoint: string; transport: string } {
+  const isTcp = transport.startsWith("tcp");
+  return { endpoint: endpointOf(isTcp ? "tcp" : "ws", address), transport };
+}
+
+/** Empty where operators are not served. */
+export function adminFacts(address: TransportAddress | null): ListenerFacts[] {
+  if (address === null) return [];
+  return [{ listener: "admin", endpoint: endpointOf("http", address), transport: "node:http" }];
 }
 
 function endpointOf(scheme: string, address: TransportAddress | null): string {
@@ -42,29 +50,31 @@ function endpointOf(scheme: string, address: TransportAddress | null): string {
   return `${scheme}://${host}:${address.port}`;
 }
 
-function transportOf({ transport }: Listener): string {
-  return transport instanceof WebSocketTransport ? transport.library : transport.kind;
+export interface Announcement {
+  readonly version: string;
+  /** The server's name for itself. */
+  readonly node: string;
+  readonly facts: readonly ListenerFacts[];
+  /** What else there is to say, a line each. */
+  readonly notes: readonly string[];
 }
 
-/** The same for people, with what the machine allows. */
-export function announcement(server: Server, version: string): string {
-  const facts = listenerFacts(server);
+/** The same for people. */
+export function announcement({ version, node, facts, notes }: Announcement): string {
   const width = Math.max(...facts.map(({ endpoint }) => endpoint.length));
   const lines = facts.map(
     ({ listener, endpoint, transport, framing }) =>
       `  ${listener.padEnd(10)} ${endpoint.padEnd(width)}  ${transport}` +
       (framing === undefined ? "" : `, ${framing} frames`),
   );
-  const { websocket } = server.options;
-  if (websocket.enabled && !facts.some(({ listener }) => listener === "websocket")) {
-    lines.push("  websocket  not served: uWebSockets.js could not be loaded");
-  }
-  const { connectionsMax } = server.admission;
   return [
-    `Holdfast ${version}, node ${server.node}, Node.js ${process.versions.node}`,
+    `Holdfast ${version}, node ${node}, Node.js ${process.versions.node}`,
     ...lines,
-    `  at most ${connectionsMax} connections; ${server.shared.budget.bytesMax} bytes may be queued`,
+    ...notes.map((note) => `  ${note}`),
     "Ctrl+C stops it in order; once more, at once.",
     "",
   ].join("\n");
 }
+
+/** Said where WebSocket is wanted and cannot be had. */
+export const NO_WEBSOCKET = "websocket  not served: uWebSockets.js could not be loaded";

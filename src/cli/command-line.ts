@@ -1,13 +1,15 @@
 // The command line of `holdfast`: arguments to options, options to a command, its end to a code.
 import { Command, CommanderError, type Help } from "commander";
 import { HoldfastError } from "../base/errors.ts";
+import { readConfigText } from "../config/config-text.ts";
 import { readMachine } from "../config/machine.ts";
 import { CONFIG_FILE_FLAG, CONFIG_FILE_VARIABLE } from "../config/option-names.ts";
 import { OptionsError } from "../config/options-error.ts";
-import { type ResolvedOptions, resolveOptions } from "../config/resolve.ts";
+import { type OptionSources, type ResolvedOptions, resolveOptions } from "../config/resolve.ts";
 import { packageVersion } from "../observe/package-version.ts";
 import { checkReport, printReport } from "./config-command.ts";
 import { EXIT, type ExitCode } from "./exit-code.ts";
+import { addOperatorCommands } from "./operator-commands.ts";
 import { addOptionFlags, givenFlags } from "./option-flags.ts";
 import { commanderOutput, type Terminal } from "./terminal.ts";
 
@@ -42,7 +44,7 @@ export async function runCommandLine(
     // A fault of ours shows its stack; what the user can put right is one line.
     if (!(error instanceof HoldfastError)) throw error;
     terminal.writeError(`holdfast: ${error.message}\n`);
-    return EXIT.FAILED;
+    return error.code === "HOLDFAST_OPTIONS_INVALID" ? EXIT.USAGE : EXIT.FAILED;
   }
 }
 
@@ -61,11 +63,13 @@ function commandTree(terminal: Terminal, end: (code: ExitCode) => void): Command
       .addHelpText("after", ABOUT_EXIT_CODES)
       .action(async (_values, command: Command) => {
         const { runServe } = await import("./serve.ts");
-        end(await runServe(resolved(command, terminal), terminal));
+        const sources = sourcesOf(command, terminal);
+        end(await runServe(resolveOptions(sources), terminal, process, sources));
       }),
     "shown",
   );
   addConfigCommands(program, terminal);
+  addOperatorCommands(program, terminal, end);
   return program;
 }
 
@@ -104,12 +108,15 @@ function configFlag(command: Command): Command {
 }
 
 function resolved(command: Command, terminal: Terminal): ResolvedOptions {
-  const file = command.opts<{ config?: string }>().config;
-  return resolveOptions({
-    env: terminal.env,
-    flags: givenFlags(command),
-    ...(file === undefined ? {} : { file }),
-  });
+  return resolveOptions(sourcesOf(command, terminal));
+}
+
+function sourcesOf(command: Command, terminal: Terminal): OptionSources {
+  const { config } = command.opts<{ config?: string }>();
+  const sources = { env: terminal.env, flags: givenFlags(command) };
+  const file = config ?? terminal.env[CONFIG_FILE_VARIABLE];
+  // Read once: what was judged is what is served, however soon it is written again.
+  return file === undefined ? sources : { ...sources, file, text: readConfigText(file) };
 }
 
 // Flags are long: their meaning stands below them, not in a narrow column beside.

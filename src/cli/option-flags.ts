@@ -6,7 +6,7 @@ import {
   FLAG_ALIASES,
   flagName,
 } from "../config/option-names.ts";
-import { allowed, type OptionRow } from "../config/option-row.ts";
+import { allowed, nullText, type OptionRow, RELOAD_MEANS } from "../config/option-row.ts";
 import { OPTION_AREAS, OPTION_PATHS, OPTION_TABLE } from "../config/option-table.ts";
 import type { OptionArea, OptionPath } from "../config/options.ts";
 
@@ -50,9 +50,16 @@ function placeholder(row: OptionRow): string {
 }
 
 function description(path: OptionPath, row: OptionRow): string {
-  const value = Array.isArray(row.default) ? row.default.join(",") : String(row.default);
   const means = row.nullable ? ` (${row.nullMeans})` : "";
-  return `${row.doc}\nDefault ${value}${means}; ${allowed(row)}; or set ${environmentName(path)}.`;
+  return (
+    `${row.doc}\nDefault ${defaultText(row)}${means}; ${allowed(row)}; or set ` +
+    `${environmentName(path)}. A new value in the file counts ${RELOAD_MEANS[row.reload]}.`
+  );
+}
+
+function defaultText(row: OptionRow): string {
+  if (row.default === null) return nullText(row);
+  return Array.isArray(row.default) ? row.default.join(",") : String(row.default);
 }
 
 /**

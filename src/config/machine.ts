@@ -52,11 +52,14 @@ const FILE_SHARE = 0.9;
 const CONNECTION_MAX_UNKNOWN_LIMIT = 10_000;
 const MEMORY_SHARE = 0.25;
 
-/** `connection.max`, or its default on this machine: 10,000 where the file limit is not known. */
-export function connectionMax(options: Options, machine: Machine): number {
+/**
+ * `connection.max`, or its default on this machine for so many processes together: 10,000 in each
+ * where the file limit is not known.
+ */
+export function connectionMax(options: Options, machine: Machine, processes: number = 1): number {
   if (options.connection.max !== null) return options.connection.max;
-  if (machine.fileLimit === null) return CONNECTION_MAX_UNKNOWN_LIMIT;
-  return Math.max(1, Math.floor(machine.fileLimit * FILE_SHARE));
+  if (machine.fileLimit === null) return processes * CONNECTION_MAX_UNKNOWN_LIMIT;
+  return processes * Math.max(1, Math.floor(machine.fileLimit * FILE_SHARE));
 }
 
 /** `send.budgetBytes`, or its default on this machine. */

@@ -15,6 +15,8 @@ export const CONFIG_FILE_FLAG = "--config";
 /** Flags that are shorter than the option's own name. */
 export const FLAG_ALIASES: { readonly [flag: string]: OptionPath } = {
   "--transport": "tcp.transport",
+  "--workers": "workers.count",
+  "--strict": "preflight.strict",
 };
 
 /** The words of a key in lower case: `connection.idleTimeoutMs` has four. */

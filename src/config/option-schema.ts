@@ -1,7 +1,7 @@
 // The option table as a zod schema: checks values, fills in defaults, and gives the JSON Schema for
 // editors. Relations between options are in option-relations.ts; a schema cannot say them.
 import { z } from "zod";
-import type { OptionRow } from "./option-row.ts";
+import { nullText, type OptionRow, RELOAD_MEANS } from "./option-row.ts";
 import { OPTION_AREAS, OPTION_PATHS, OPTION_TABLE } from "./option-table.ts";
 import type { OptionArea, OptionPath, Options } from "./options.ts";
 
@@ -19,11 +19,17 @@ const optionsSchema: z.ZodType = z.strictObject(
 );
 
 function rowSchema(row: OptionRow): z.ZodType {
+  const schema = row.nullable ? nullableSchema(row) : valueSchema(row);
+  const unit = row.unit === "" ? "" : ` Unit: ${row.unit}.`;
+  const means = row.nullable ? ` ${nullText(row)}: ${row.nullMeans}.` : "";
+  const reload = `A new value counts ${RELOAD_MEANS[row.reload]}.`;
+  return schema.prefault(row.default).describe(`${row.doc}${unit}${means} ${reload}`);
+}
+
+function nullableSchema(row: OptionRow): z.ZodType {
   const schema = valueSchema(row);
-  const means = row.nullable ? ` null: ${row.nullMeans}.` : "";
-  return (row.nullable ? schema.nullable() : schema)
-    .default(row.default)
-    .describe(`${row.doc}${row.unit === "" ? "" : ` Unit: ${row.unit}.`}${means}`);
+  if (row.nullName === "") return schema.nullable();
+  return z.union([schema, z.null(), z.literal(row.nullName).transform(() => null)]);
 }
 
 function valueSchema(row: OptionRow): z.ZodType {

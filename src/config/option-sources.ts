@@ -10,7 +10,7 @@ import {
   flagName,
   NATIVE_VARIABLES,
 } from "./option-names.ts";
-import type { OptionRow } from "./option-row.ts";
+import { nullText, type OptionRow } from "./option-row.ts";
 import { isOptionPath, OPTION_AREAS, OPTION_PATHS, OPTION_TABLE } from "./option-table.ts";
 import { type OptionIssue, shown } from "./options-error.ts";
 import type { OptionPath } from "./options.ts";
@@ -159,7 +159,7 @@ function unknownKey(
  * kind is returned as it is, and refused later like any other value.
  */
 export function parseText(row: OptionRow, text: string): unknown {
-  if (row.nullable && text === "null") return null;
+  if (row.nullable && (text === "null" || text === nullText(row))) return null;
   switch (row.type) {
     case "integer":
       return /^-?\d+$/.test(text) ? Number(text) : text;

@@ -9,6 +9,8 @@ import {
   list,
   nullable,
   type OptionRowOf,
+  rolling,
+  supervisor,
   text,
 } from "./option-row.ts";
 import {
@@ -37,6 +39,8 @@ export const OPTION_AREAS: { readonly [A in OptionArea]: string } = {
   label: "Labels that a client gives in its Hello",
   drain: "The graceful stop",
   overload: "Refusals when the node is full",
+  workers: "The processes that serve, and the supervisor above them",
+  preflight: "What is looked at before anything is served",
   node: "This process among others",
   log: "The log",
   debug: "What is kept for looking into the past",
@@ -47,82 +51,108 @@ const PORT_BOUNDS = { min: 0, max: 65_535, unit: "" } as const;
 const MEBIBYTE = 1_048_576;
 
 export const OPTION_TABLE: OptionTable = {
-  "tcp.enabled": boolean(true, "Whether raw TCP connections are accepted."),
-  "tcp.host": text(
-    { default: "0.0.0.0", ...HOST_BOUNDS },
-    "The address to listen on. 0.0.0.0 is every IPv4 address, :: every address.",
-  ),
-  "tcp.port": integer(
-    { default: 7_400, ...PORT_BOUNDS },
-    "The port to listen on. 0 takes any free port; the start message names it.",
-  ),
-  "tcp.path": nullable(
+  "tcp.enabled": supervisor(boolean(true, "Whether raw TCP connections are accepted.")),
+  "tcp.host": supervisor(
     text(
-      { default: "", min: 1, max: 107 },
-      "A Unix socket to listen on instead of tcp.host and tcp.port. The kernel takes 107 bytes.",
+      { default: "0.0.0.0", ...HOST_BOUNDS },
+      "The address to listen on. 0.0.0.0 is every IPv4 address, :: every address.",
     ),
-    "host and port are used",
   ),
-  "tcp.fd": nullable(
+  "tcp.port": supervisor(
     integer(
-      { default: 0, min: 3, max: 1_048_575, unit: "" },
-      "The number of a listening socket that the parent process left open, instead of tcp.host, " +
-        "tcp.port and tcp.path; systemd's socket activation begins with 3. While files run out " +
-        "and while the server stops, tcp-net closes at once what connects to it; tcp-epoll lets " +
-        "it wait for whoever accepts next.",
+      { default: 7_400, ...PORT_BOUNDS },
+      "The port to listen on. 0 takes any free port; the start message names it.",
     ),
-    "a socket is opened",
   ),
-  "tcp.transport": choice(
-    TCP_TRANSPORTS,
-    "auto",
-    "What moves the bytes. tcp-epoll is the native one: Linux alone, built when the package is " +
-      "installed; where it cannot be loaded, starting fails. tcp-net is Node's own and works " +
-      "everywhere. auto takes tcp-epoll where it can be loaded, and says at start which it took. " +
-      "The flag --transport means the same.",
+  "tcp.path": supervisor(
+    nullable(
+      text(
+        { default: "", min: 1, max: 107 },
+        "A Unix socket to listen on instead of tcp.host and tcp.port. The kernel takes 107 bytes.",
+      ),
+      "host and port are used",
+    ),
   ),
-  "tcp.framing": choice(
-    FRAMING_NAMES,
-    "uint32",
-    "How frames are marked off: uint32 is a big-endian length of four bytes, varint the length " +
-      "as protobuf's delimited streams write it. Clients must use the same.",
+  "tcp.fd": supervisor(
+    nullable(
+      integer(
+        { default: 0, min: 3, max: 1_048_575, unit: "" },
+        "The number of a listening socket that the parent process left open, instead of tcp.host, " +
+          "tcp.port and tcp.path; systemd's socket activation begins with 3. While files run out " +
+          "and while the server stops, tcp-net closes at once what connects to it; tcp-epoll lets " +
+          "it wait for whoever accepts next.",
+      ),
+      "a socket is opened",
+    ),
   ),
-  "tcp.backlog": integer(
-    { default: 4_096, min: 1, max: 65_535, unit: "connections" },
-    "How many connections the kernel keeps until they are accepted. When it is full, new ones " +
-      "are retried by their kernel after a second or more. net.core.somaxconn caps it.",
+  "tcp.transport": supervisor(
+    choice(
+      TCP_TRANSPORTS,
+      "auto",
+      "What moves the bytes. tcp-epoll is the native one: Linux alone, built when the package is " +
+        "installed; where it cannot be loaded, starting fails. tcp-net is Node's own and works " +
+        "everywhere. auto takes tcp-epoll where it can be loaded, and says at start which it took. " +
+        "The flag --transport means the same.",
+    ),
   ),
-  "tcp.noDelay": boolean(
-    true,
-    "Whether small writes leave at once (TCP_NODELAY). false lets the kernel gather them, which " +
-      "may delay an answer by 40 ms.",
+  "tcp.framing": rolling(
+    choice(
+      FRAMING_NAMES,
+      "uint32",
+      "How frames are marked off: uint32 is a big-endian length of four bytes, varint the length " +
+        "as protobuf's delimited streams write it. Clients must use the same.",
+    ),
   ),
-  "tcp.keepAliveMs": integer(
-    { default: 0, min: 0, max: 7_200_000, unit: "ms" },
-    "After how long a silence the kernel probes the peer (SO_KEEPALIVE), rounded up to " +
-      "whole seconds. 0 never does. The protocol's heartbeats find lost peers already; raw " +
-      "listeners have none.",
+  "tcp.backlog": supervisor(
+    integer(
+      { default: 4_096, min: 1, max: 65_535, unit: "connections" },
+      "How many connections the kernel keeps until they are accepted. When it is full, new ones " +
+        "are retried by their kernel after a second or more. net.core.somaxconn caps it.",
+    ),
   ),
-  "tcp.userTimeoutMs": integer(
-    { default: 0, min: 0, max: 3_600_000, unit: "ms" },
-    "How long sent bytes may stay unacknowledged before the kernel gives the connection up " +
-      "(TCP_USER_TIMEOUT). 0 leaves it to the kernel, about 15 minutes. It needs tcp-epoll: " +
-      "where auto falls back to tcp-net it has no effect, and the log says so.",
+  "tcp.noDelay": rolling(
+    boolean(
+      true,
+      "Whether small writes leave at once (TCP_NODELAY). false lets the kernel gather them, which " +
+        "may delay an answer by 40 ms.",
+    ),
+  ),
+  "tcp.keepAliveMs": rolling(
+    integer(
+      { default: 0, min: 0, max: 7_200_000, unit: "ms" },
+      "After how long a silence the kernel probes the peer (SO_KEEPALIVE), rounded up to " +
+        "whole seconds. 0 never does. The protocol's heartbeats find lost peers already; raw " +
+        "listeners have none.",
+    ),
+  ),
+  "tcp.userTimeoutMs": rolling(
+    integer(
+      { default: 0, min: 0, max: 3_600_000, unit: "ms" },
+      "How long sent bytes may stay unacknowledged before the kernel gives the connection up " +
+        "(TCP_USER_TIMEOUT). 0 leaves it to the kernel, about 15 minutes. It needs tcp-epoll: " +
+        "where auto falls back to tcp-net it has no effect, and the log says so.",
+    ),
   ),
 
-  "websocket.enabled": boolean(true, "Whether WebSocket connections are accepted."),
-  "websocket.required": boolean(
-    true,
-    "Whether starting fails where uWebSockets.js cannot be loaded. false serves without " +
-      "WebSocket and says so.",
+  "websocket.enabled": supervisor(boolean(true, "Whether WebSocket connections are accepted.")),
+  "websocket.required": rolling(
+    boolean(
+      true,
+      "Whether starting fails where uWebSockets.js cannot be loaded. false serves without " +
+        "WebSocket and says so.",
+    ),
   ),
-  "websocket.host": text(
-    { default: "0.0.0.0", ...HOST_BOUNDS },
-    "The address to listen on. 0.0.0.0 is every IPv4 address, :: every address.",
+  "websocket.host": supervisor(
+    text(
+      { default: "0.0.0.0", ...HOST_BOUNDS },
+      "The address to listen on. 0.0.0.0 is every IPv4 address, :: every address.",
+    ),
   ),
-  "websocket.port": integer(
-    { default: 7_401, ...PORT_BOUNDS },
-    "The port to listen on. 0 takes any free port; the start message names it.",
+  "websocket.port": supervisor(
+    integer(
+      { default: 7_401, ...PORT_BOUNDS },
+      "The port to listen on. 0 takes any free port; the start message names it.",
+    ),
   ),
   "websocket.origins": list(
     { default: ["*"], min: 1, max: 1_000 },
@@ -131,18 +161,32 @@ export const OPTION_TABLE: OptionTable = {
       "Requests without Origin come from no browser and are not refused.",
   ),
 
-  "admin.enabled": boolean(
-    true,
-    "Whether operators are served over HTTP. It asks for no password: keep it off public " +
-      "addresses.",
+  "admin.enabled": supervisor(
+    boolean(
+      true,
+      "Whether operators are served over HTTP. It asks for no password: keep it off public " +
+        "addresses.",
+    ),
   ),
-  "admin.host": text(
-    { default: "127.0.0.1", ...HOST_BOUNDS },
-    "The address to listen on. The default is reachable from this machine only.",
+  "admin.host": supervisor(
+    text(
+      { default: "127.0.0.1", ...HOST_BOUNDS },
+      "The address to listen on. The default is reachable from this machine only.",
+    ),
   ),
-  "admin.port": integer(
-    { default: 7_402, ...PORT_BOUNDS },
-    "The port to listen on. 0 takes any free port; the start message names it.",
+  "admin.port": supervisor(
+    integer(
+      { default: 7_402, ...PORT_BOUNDS },
+      "The port to listen on. 0 takes any free port; the start message names it.",
+    ),
+  ),
+
+  "admin.control": supervisor(
+    boolean(
+      true,
+      "Whether operators may also reload, drain and kick, from this machine alone. false lets " +
+        "them only look.",
+    ),
   ),
 
   "connection.max": nullable(
@@ -164,10 +208,12 @@ export const OPTION_TABLE: OptionTable = {
     "How long a client may take, once its transport is ready, until its Hello is complete and " +
       "accepted. Bytes do not extend it. Then it is closed with 3002 (handshake_timeout).",
   ),
-  "connection.heartbeatMs": integer(
-    { default: 25_000, min: 50, max: 3_600_000, unit: "ms" },
-    "After how long a silence the server sends a heartbeat, which the client answers. Load " +
-      "balancers and NAT tables on the way should keep silent connections for longer.",
+  "connection.heartbeatMs": rolling(
+    integer(
+      { default: 25_000, min: 50, max: 3_600_000, unit: "ms" },
+      "After how long a silence the server sends a heartbeat, which the client answers. Load " +
+        "balancers and NAT tables on the way should keep silent connections for longer.",
+    ),
   ),
   "connection.heartbeatJitter": fraction(
     { default: 0.1, min: 0, max: 0.5 },
@@ -195,10 +241,12 @@ export const OPTION_TABLE: OptionTable = {
       "read until one ends.",
   ),
 
-  "frame.bytesMax": integer(
-    { default: 65_536, min: 64, max: MEBIBYTE, unit: "bytes" },
-    "The largest frame a client may send. A greater length closes the connection with 3501 " +
-      "(frame_too_large) before anything is allocated for it.",
+  "frame.bytesMax": rolling(
+    integer(
+      { default: 65_536, min: 64, max: MEBIBYTE, unit: "bytes" },
+      "The largest frame a client may send. A greater length closes the connection with 3501 " +
+        "(frame_too_large) before anything is allocated for it.",
+    ),
   ),
 
   "send.highBytes": integer(
@@ -211,10 +259,12 @@ export const OPTION_TABLE: OptionTable = {
     "Down to how much the queue must shrink before the connection is read again and senders may " +
       "go on.",
   ),
-  "send.queueBytesMax": integer(
-    { default: MEBIBYTE, min: 64, max: 64 * MEBIBYTE, unit: "bytes" },
-    "The most that may wait to be sent to one connection, in at most one piece for every 128 " +
-      "bytes of it (64 there may always be). What would exceed it falls to send.policy.",
+  "send.queueBytesMax": rolling(
+    integer(
+      { default: MEBIBYTE, min: 64, max: 64 * MEBIBYTE, unit: "bytes" },
+      "The most that may wait to be sent to one connection, in at most one piece for every 128 " +
+        "bytes of it (64 there may always be). What would exceed it falls to send.policy.",
+    ),
   ),
   "send.stallTimeoutMs": integer(
     { default: 10_000, min: 100, max: 600_000, unit: "ms" },
@@ -282,13 +332,19 @@ export const OPTION_TABLE: OptionTable = {
 
   "drain.graceMs": integer(
     { default: 10_000, min: 0, max: 600_000, unit: "ms" },
-    "How long a graceful stop lets running calls end and queues empty. Then what is left is " +
-      "closed. 0 closes at once.",
+    "How long a graceful stop lets clients leave by themselves and running calls end, once they " +
+      "have been told to go. Then what is left is closed. 0 begins to close at once.",
   ),
   "drain.reconnectSpreadMs": integer(
     { default: 5_000, min: 0, max: 600_000, unit: "ms" },
     "Over how long clients of a stopping node spread their return: each is told a time drawn " +
       "evenly from 0 to this. 0 tells all of them to return at once.",
+  ),
+  "drain.closeSpreadMs": integer(
+    { default: 5_000, min: 0, max: 600_000, unit: "ms" },
+    "Over how long the connections that are left after drain.graceMs are closed, evenly. Each is " +
+      "closed in order: what is queued is sent first. A second later whatever has still not " +
+      "ended is reset. 0 closes all of them at once.",
   ),
 
   "overload.retryAfterMs": integer(
@@ -297,18 +353,63 @@ export const OPTION_TABLE: OptionTable = {
       "a different time, so that they do not return together.",
   ),
 
-  "node.name": nullable(
-    text(
-      { default: "", min: 1, max: 255 },
-      "The name of this process in Welcome, in the log and in statistics.",
+  "workers.count": supervisor(
+    nullable(
+      integer(
+        { default: 0, min: 0, max: 256, unit: "workers" },
+        "How many processes serve, as one server with one set of ports. 0 starts no supervisor: " +
+          "the one process serves, as a server made in code does, and clients are refused while " +
+          "it is started anew. The flag --workers means the same.",
+      ),
+      "as many as the cores and connection.max need, within the file limit of each",
+      "auto",
     ),
-    "the host's name and the process id",
+  ),
+  "workers.application": rolling(
+    nullable(
+      text(
+        { default: "", min: 1, max: 4_096 },
+        "A file with an ES module whose default export, (server) => void or a promise, registers " +
+          "methods on each worker's server before it listens. A rolling restart loads it anew.",
+      ),
+      "the methods that come with holdfast serve",
+    ),
+  ),
+  "workers.readyTimeoutMs": integer(
+    { default: 30_000, min: 100, max: 600_000, unit: "ms" },
+    "How long a worker may take from its start until it serves. Then it is ended; in a rolling " +
+      "restart the old one serves on.",
+  ),
+  "workers.unresponsiveMs": integer(
+    { default: 10_000, min: 1_000, max: 600_000, unit: "ms" },
+    "How long a worker may say nothing to its supervisor, which it does four times a second. " +
+      "Then it is killed and another one started.",
+  ),
+
+  "preflight.strict": supervisor(
+    boolean(
+      false,
+      "Whether starting fails where this machine cannot hold connection.max. false only warns. " +
+        "The flag --strict means the same.",
+    ),
+  ),
+
+  "node.name": rolling(
+    nullable(
+      text(
+        { default: "", min: 1, max: 255 },
+        "The name of this process in Welcome, in the log and in statistics.",
+      ),
+      "the host's name and the process id",
+    ),
   ),
 
   "log.level": choice(LOG_LEVELS, "info", "The least severe records that are written."),
-  "log.pretty": nullable(
-    boolean(false, "Whether the log is written for people; otherwise it is JSON, one line each."),
-    "pretty when standard output is a terminal",
+  "log.pretty": supervisor(
+    nullable(
+      boolean(false, "Whether the log is written for people; otherwise it is JSON, one line each."),
+      "pretty when standard output is a terminal",
+    ),
   ),
   "log.samplePerSecond": integer(
     { default: 10, min: 0, max: 100_000, unit: "records" },

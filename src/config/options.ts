@@ -51,6 +51,8 @@ export interface Options {
     readonly host: string;
     /** 0 takes any free port. */
     readonly port: number;
+    /** Whether operators may change something, not only look. */
+    readonly control: boolean;
   };
   readonly connection: {
     /** null: 90% of the files that the process may open. */
@@ -96,9 +98,23 @@ export interface Options {
   readonly drain: {
     readonly graceMs: number;
     readonly reconnectSpreadMs: number;
+    /** After graceMs. */
+    readonly closeSpreadMs: number;
   };
   readonly overload: {
     readonly retryAfterMs: number;
+  };
+  readonly workers: {
+    /** null: enough for the cores and for connection.max. 0: no supervisor. */
+    readonly count: number | null;
+    /** An ES module that sets up each worker's server. */
+    readonly application: string | null;
+    readonly readyTimeoutMs: number;
+    readonly unresponsiveMs: number;
+  };
+  readonly preflight: {
+    /** Whether starting fails where connection.max cannot be held. */
+    readonly strict: boolean;
   };
   readonly node: {
     /** null: the host's name and the process id. */

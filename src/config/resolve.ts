@@ -1,6 +1,6 @@
 // Options from all their sources. Each source overrides those before it: defaults, code, file,
 // environment, flags. Nothing here listens or logs; a fault is thrown before anything starts.
-import { readConfigFile } from "./config-file.ts";
+import { parseConfig, readConfigFile } from "./config-file.ts";
 import { type Machine, readMachine } from "./machine.ts";
 import { nearestKey } from "./nearest-key.ts";
 import { CONFIG_FILE_VARIABLE } from "./option-names.ts";
@@ -23,6 +23,8 @@ export interface OptionSources {
   readonly code?: PartialOptions;
   /** A YAML file. Without it the environment's HOLDFAST_CONFIG names one, if set. */
   readonly file?: string;
+  /** What the file holds, where it has been read already. */
+  readonly text?: string;
   /** Usually process.env. Variables that begin with HOLDFAST_ and are unknown are refused. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** By name with dashes (`--tcp-port`), with the text given. */
@@ -88,7 +90,10 @@ function readSources(sources: OptionSources): SourceReading[] {
   const readings: SourceReading[] = [];
   if (code !== undefined) readings.push(readCode(code));
   if (sources.file !== undefined) {
-    readings.push(readConfigFile(sources.file, "configuration file"));
+    const { file, text } = sources;
+    const reading =
+      text === undefined ? readConfigFile(file, "configuration file") : parseConfig(text, file);
+    readings.push(reading);
   } else if (env[CONFIG_FILE_VARIABLE] !== undefined) {
     readings.push(readConfigFile(env[CONFIG_FILE_VARIABLE], `environment ${CONFIG_FILE_VARIABLE}`));
   }

@@ -95,7 +95,8 @@ export interface ConnectionContext extends ProcessContext {
   readonly transport: Transport;
   readonly framing: Framing;
   readonly writer: FrameWriter;
-  readonly limits: ConnectionLimits;
+  /** Replaced as a whole when options change, for connections that are open as well. */
+  limits: ConnectionLimits;
   readonly handler: ConnectionHandler;
   /** Whole frames go to the application as they are: no Hello, no heartbeats, no GoAway. */
   readonly raw: RawHandler | null;

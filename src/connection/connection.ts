@@ -253,21 +253,17 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
     this.calls--;
     if (this.state >= STATE.CLOSING) return;
     if ((this.pausedBy & PAUSED_BY.CALLS) !== 0) this.unpause(PAUSED_BY.CALLS);
-    if (this.calls === 0 && this.has(MARK.DRAINING)) this.close("shutdown", "draining");
-    else if (this.has(MARK.PEER_ENDED)) this.finishAfterEnd();
+    if (this.has(MARK.PEER_ENDED)) this.finishAfterEnd();
   }
 
   /**
-   * The node stops: the client is told now, and the connection ends once its calls are answered.
+   * The node stops: the client is told so once, and chooses the moment when it leaves. Does nothing
+   * where there is nobody to tell: before Hello, and on raw listeners.
    */
   drain(reconnectAfterMs: number): void {
-    if (!this.isOpen || this.calls === 0) {
-      this.close("shutdown", "draining", { reconnectAfterMs });
-    } else if (!this.has(MARK.DRAINING)) {
-      this.marks |= MARK.DRAINING;
-      if (this.context.raw === null)
-        this.context.outbound.goAway(this, "shutdown", { reconnectAfterMs });
-    }
+    if (!this.isOpen || this.context.raw !== null || this.has(MARK.DRAINING)) return;
+    this.marks |= MARK.DRAINING;
+    this.context.outbound.goAway(this, "shutdown", { reconnectAfterMs });
   }
 
   pause(reason: number): void {
@@ -318,6 +314,7 @@ export class Connection implements ClientConnection, TimerOwner, FrameSink, Back
   finishAfterEnd(): void {
     if (this.calls > 0 || this.pausedBy !== 0 || this.state >= STATE.CLOSING) return;
     if (this.unread !== null) this.close("protocol_error", "truncated_frame");
+    else if (this.has(MARK.DRAINING)) this.close("shutdown", "draining");
     else this.close("normal", "peer_closed");
   }
 
@@ -412,6 +409,8 @@ function endOf(connection: Connection, end: TransportEnd): [CloseReason, CloseCa
   if (end === "malformed") return ["protocol_error", "malformed_websocket"];
   if (end === "reset") return ["connection_lost", "peer_reset"];
   if (connection.unread !== null) return ["protocol_error", "truncated_frame"];
+  // It went because it was told to.
+  if (connection.has(MARK.DRAINING)) return ["shutdown", "draining"];
   return ["normal", "peer_closed"];
 }
 

@@ -136,9 +136,8 @@ export class Outbound {
     const code = options.code ?? CLOSE_REASONS[reason].code;
     const text = options.text === undefined ? reason : options.text.slice(0, TEXT_MAX);
     const reconnectAfterMs = invitesReconnect(reason) ? (options.reconnectAfterMs ?? 0) : 0;
-    this.#message(connection, {
-      goAway: { code, reason: text, reconnectAfterMs },
-    });
+    const message = { goAway: { code, reason: text, reconnectAfterMs } };
+    this.#message(connection, message, "beyond");
   }
 
   /**
@@ -234,14 +233,18 @@ export class Outbound {
     return connection.bytesDiscarded;
   }
 
-  #message(connection: Connection, message: ServerMessageInit): SendOutcome {
+  #message(
+    connection: Connection,
+    message: ServerMessageInit,
+    room: "within" | "beyond" = "within",
+  ): SendOutcome {
     const { writer } = connection.context;
     const bytesMax = writer.messageBytesMax(message);
     if (connection.queue === null && bytesMax <= CORK_BYTES) {
       const target = this.#cork.open(connection, bytesMax);
       return this.#corked(writer.message(target, this.#cork.at, message));
     }
-    return this.#lease(connection, bytesMax, (slab) => writer.message(slab, 0, message));
+    return this.#lease(connection, bytesMax, (slab) => writer.message(slab, 0, message), room);
   }
 
   #frame(connection: Connection, body: Payload | Bytes): SendOutcome {
@@ -260,8 +263,16 @@ export class Outbound {
     return SEND.SENT;
   }
 
-  /** A frame that is too long for the cork, or that has to wait. Throws what `encode` throws. */
-  #lease(connection: Connection, bytesMax: number, encode: (target: Bytes) => number): SendOutcome {
+  /**
+   * A frame that is too long for the cork, or that has to wait. Throws what `encode` throws.
+   * @param room what says goodbye may stand beyond the cap; everything else keeps to it.
+   */
+  #lease(
+    connection: Connection,
+    bytesMax: number,
+    encode: (target: Bytes) => number,
+    room: "within" | "beyond" = "within",
+  ): SendOutcome {
     // Answers that wait one after another share a slab.
     const isShared = connection.queue?.endsWithAnswer === true;
     const size = isShared ? Math.max(bytesMax, QUEUE_SLAB_BYTES) : bytesMax;
@@ -271,8 +282,8 @@ export class Outbound {
       this.#cork.flushFor(connection);
       const { queue } = connection;
       if (queue === null) return this.#write(connection, slab, 0, end);
-      // What says goodbye needs no room; everything else keeps to the cap.
-      if (connection.isOpen && !this.#hasRoom(connection, queue, end, null)) return this.#refused();
+      const isBounded = room === "within" && connection.isOpen;
+      if (isBounded && !this.#hasRoom(connection, queue, end, null)) return this.#refused();
       this.#counters.framesOut++;
       if (!queue.append(slab.bytes, end)) queue.pushBack(slab.retain(), 0, end, null);
       return this.#grown(connection, queue);

@@ -16,8 +16,8 @@ export interface Backlogged {
 const SHED_TO = 0.9;
 
 export class SendBudget {
-  /** Bytes that may be queued in the process. */
-  readonly bytesMax: number;
+  /** Bytes that may be queued in the process. A lower one is kept from the next growth on. */
+  bytesMax: number;
   #bytes: number = 0;
   readonly #backlogged: Set<Backlogged> = new Set();
   #isShedding: boolean = false;

@@ -42,6 +42,8 @@ export interface Log {
   event(kind: LogEvent, level: LogEventLevel, fields: () => LogFields): void;
   /** Where it counts them. */
   readonly losses?: LogLosses;
+  /** Takes up another level and another sample from now on, where the log has such. */
+  configure?(options: LogVerbosity): void;
 }
 
 export const silentLog: Log = {
@@ -55,13 +57,17 @@ export const silentLog: Log = {
 export const LOG_THRESHOLDS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 export type LogThreshold = (typeof LOG_THRESHOLDS)[number];
 
-export interface LogOptions {
+/** How much is written. */
+export interface LogVerbosity {
   /** The least severe records that are written. */
   readonly level: LogThreshold;
-  /** For people instead of JSON. */
-  readonly pretty: boolean;
   /** Records of one kind of event that are written per second; 0: they are only counted. */
   readonly samplePerSecond: number;
+}
+
+export interface LogOptions extends LogVerbosity {
+  /** For people instead of JSON. */
+  readonly pretty: boolean;
   /** Stands in every record. */
   readonly node: string;
 }
@@ -87,6 +93,7 @@ class ProcessLog implements Log {
   readonly #writer: LineWriter | null;
   readonly #destination: LogDestination;
   readonly #kinds: Map<LogEvent, { written: number; suppressed: number; level: LogEventLevel }>;
+  #samplePerSecond: number;
   #windowEndsMs: number = -Infinity;
   #report: Scheduled | null = null;
   #suppressed: number = 0;
@@ -95,6 +102,7 @@ class ProcessLog implements Log {
 
   constructor(options: LogOptions, clock: Clock, destination: LogDestination | null) {
     this.#options = options;
+    this.#samplePerSecond = options.samplePerSecond;
     this.#clock = clock;
     this.#writer = destination === null ? new LineWriter(STANDARD_OUTPUT, clock) : null;
     this.#destination = destination ?? this.#writer!;
@@ -106,6 +114,11 @@ class ProcessLog implements Log {
 
   get losses(): LogLosses {
     return { suppressed: this.#suppressed, lost: this.#refused + (this.#writer?.lost ?? 0) };
+  }
+
+  configure({ level, samplePerSecond }: LogVerbosity): void {
+    this.#pino.level = level;
+    this.#samplePerSecond = samplePerSecond;
   }
 
   debug(fields: LogFields, text: string): void {
@@ -129,7 +142,7 @@ class ProcessLog implements Log {
     const now = this.#clock.now();
     if (now >= this.#windowEndsMs) this.#beginWindow(now);
     const counts = this.#kinds.get(kind)!;
-    if (counts.written < this.#options.samplePerSecond) {
+    if (counts.written < this.#samplePerSecond) {
       counts.written++;
       this.#pino[level]({ event: kind, ...fields() }, kind.replaceAll("_", " "));
       return;

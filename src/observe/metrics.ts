@@ -2,11 +2,14 @@
 // that others keep as plain numbers, when somebody asks. Every label's values are a closed list, so
 // that no client can make series.
 
-import { Counter, Gauge, type Metric, Registry } from "prom-client";
+import { AggregatorRegistry, Counter, Gauge, type Metric, Registry } from "prom-client";
 import { assert } from "../base/assert.ts";
 import type { Buckets } from "./buckets.ts";
 
 export type MetricLabels = Readonly<Record<string, string>>;
+
+/** How the values of several processes become one; "omit": they say nothing together. */
+export type Aggregate = "sum" | "max" | "min" | "omit";
 
 interface RowFacts {
   readonly name: string;
@@ -14,6 +17,8 @@ interface RowFacts {
   readonly help: string;
   /** What each label may be; null: one value for the life of the process. */
   readonly labels: Readonly<Record<string, readonly string[] | null>>;
+  /** Default: "sum". */
+  readonly aggregate?: Aggregate;
 }
 
 export interface NumberRow<Source> extends RowFacts {
@@ -33,10 +38,19 @@ export interface HistogramRow<Source> extends RowFacts {
 
 export type MetricRow<Source> = NumberRow<Source> | HistogramRow<Source>;
 
-interface Sample {
+export interface MetricSample {
   readonly metricName?: string;
   readonly labels: Readonly<Record<string, string | number>>;
   readonly value: number;
+}
+
+/** A metric with its values as plain JSON, so that those of several processes can be merged. */
+export interface MetricJson {
+  readonly name: string;
+  readonly help: string;
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly aggregator: Aggregate;
+  readonly values: readonly MetricSample[];
 }
 
 export class Metrics<Source> {
@@ -56,9 +70,20 @@ export class Metrics<Source> {
     return this.#registry.metrics();
   }
 
+  /** All rows as plain JSON. */
+  async json(): Promise<readonly MetricJson[]> {
+    return plain(await this.#registry.getMetricsAsJSON());
+  }
+
   #addNumber(row: NumberRow<Source>, source: () => Source): void {
-    const { name, help, labels } = row;
-    const facts = { name, help, labelNames: Object.keys(labels), registers: [this.#registry] };
+    const { name, help, labels, aggregate = "sum" } = row;
+    const facts = {
+      name,
+      help,
+      labelNames: Object.keys(labels),
+      registers: [this.#registry],
+      aggregator: aggregate,
+    };
     if (row.type === "gauge") {
       new Gauge({
         ...facts,
@@ -78,6 +103,21 @@ export class Metrics<Source> {
   }
 }
 
+/** The metrics of several processes as one, each row by its own {@link Aggregate}. */
+export async function mergedMetrics(
+  processes: readonly (readonly MetricJson[])[],
+): Promise<{ readonly type: string; readonly text: string; readonly json: readonly MetricJson[] }> {
+  const registry = AggregatorRegistry.aggregate(processes as never);
+  const json = plain(await registry.getMetricsAsJSON());
+  return { type: registry.contentType, text: await registry.metrics(), json };
+}
+
+function plain(metrics: unknown): readonly MetricJson[] {
+  return (metrics as MetricJson[]).map(({ name, help, type, aggregator, values }) => {
+    return { name, help, type, aggregator, values };
+  });
+}
+
 /**
  * prom-client's own histogram wants every observation; ours has counted them already, and all that
  * a registry asks of a metric is get().
@@ -85,7 +125,7 @@ export class Metrics<Source> {
 function histogram<Source>(row: HistogramRow<Source>, source: () => Source): Metric {
   const { name, help, type } = row;
   const get = (): Promise<unknown> => {
-    const values: Sample[] = [];
+    const values: MetricSample[] = [];
     row.read(source(), (buckets, given = {}) => addSamples(values, row, buckets, given));
     return Promise.resolve({ name, help, type, values, aggregator: "sum" });
   };
@@ -93,7 +133,7 @@ function histogram<Source>(row: HistogramRow<Source>, source: () => Source): Met
 }
 
 function addSamples(
-  samples: Sample[],
+  samples: MetricSample[],
   row: HistogramRow<never>,
   { counts, sum, count }: Buckets,
   given: MetricLabels,

@@ -47,6 +47,14 @@ export type Mend =
   | { readonly text: string; readonly command: string }
   | { readonly text: string; readonly setting: string };
 
+/** What a Holdfast server knows of itself; of others the usual is assumed. */
+export interface ServerFacts {
+  /** `tcp.backlog` */
+  readonly backlog: number;
+  /** Files of a process that are no connections, or are for those beyond its even share. */
+  readonly filesReserved: number;
+}
+
 /** What is asked, put so that checks need not ask again. */
 export interface Scene {
   readonly host: Host;
@@ -61,6 +69,8 @@ export interface Scene {
   readonly isUnix: boolean;
   /** null: one server process; as many generator processes as are needed. */
   readonly processes: number | null;
+  /** null: the server is not the one that asks. */
+  readonly server: ServerFacts | null;
 }
 
 /** null: it does not apply here. The more connections, the worse its finding. */
@@ -92,6 +102,7 @@ export function sceneOf(
   role: Role,
   target: Target | null,
   processes: number | null,
+  server: ServerFacts | null,
 ): Scene {
   return {
     host,
@@ -102,6 +113,7 @@ export function sceneOf(
     isLocal: target === null ? role === "both" : isUnix(target) || isLoopback(target),
     isUnix: target !== null && isUnix(target),
     processes,
+    server,
   };
 }
 

@@ -25,7 +25,7 @@ export function checkServerFiles(scene: Scene, connections: number): Finding | n
   if (!scene.isServer || limit === null) return null;
   const processes = scene.processes ?? 1;
   const each = Math.ceil(connections / processes);
-  const needed = each + FILES_RESERVED;
+  const needed = each + filesReserved(scene);
   const about = {
     name: processes === 1 ? "files, server" : `files, ${processes} servers`,
     found: quantity(limit.soft, "files per process"),
@@ -33,7 +33,7 @@ export function checkServerFiles(scene: Scene, connections: number): Finding | n
   };
   const raised = raiseFiles(scene.host, roundUp(Math.max(needed, Math.ceil(each / SERVER_SHARE))));
   if (limit.soft < needed) {
-    const split = Math.ceil(connections / Math.max(1, limit.hard - FILES_RESERVED));
+    const split = Math.ceil(connections / Math.max(1, limit.hard - filesReserved(scene)));
     const text =
       needed <= limit.hard
         ? `the soft limit is too low; the hard one is ${limitText(limit.hard)}`
@@ -47,10 +47,10 @@ export function checkServerFiles(scene: Scene, connections: number): Finding | n
   return finding(about, "warn", text, [setting, ...raised]);
 }
 
-/** What makes a Holdfast server take so many; null where it does by itself, or is not here. */
+/** What makes a Holdfast server take so many; null where it does, is not here, or asks itself. */
 export function connectionMaxFor(scene: Scene, connections: number): Mend | null {
-  const { host, isServer, processes } = scene;
-  if (!isServer || host.fileLimit === null) return null;
+  const { host, isServer, processes, server } = scene;
+  if (!isServer || host.fileLimit === null || server !== null) return null;
   const each = Math.ceil(connections / (processes ?? 1));
   const most = Math.floor(host.fileLimit.soft * SERVER_SHARE);
   if (each <= most) return null;
@@ -89,7 +89,7 @@ export function checkClientFiles(scene: Scene, connections: number): Finding | n
 export function checkFileLimitMax(scene: Scene, connections: number): Finding | null {
   const { fileLimit, fileLimitMax } = scene.host;
   if (!scene.isServer || fileLimitMax === null) return null;
-  const needed = Math.ceil(connections / (scene.processes ?? 1)) + FILES_RESERVED;
+  const needed = Math.ceil(connections / (scene.processes ?? 1)) + filesReserved(scene);
   const about = {
     name: "fs.nr_open",
     found: quantity(fileLimitMax, "files per process"),
@@ -114,6 +114,10 @@ export function checkSystemFiles(scene: Scene, connections: number): Finding | n
   if (needed <= fileMax) return finding(about, "ok", "files of the whole system");
   const text = `files of the whole system; ${formatCount(filesOpen ?? 0)} are open already`;
   return finding(about, "fail", text, setSysctl("fs.file-max", String(roundUp(needed))));
+}
+
+function filesReserved({ server }: Scene): number {
+  return server?.filesReserved ?? FILES_RESERVED;
 }
 
 /** For this shell; then for services and logins. */

@@ -22,41 +22,43 @@ const PORTS_MAX = 64_512;
 /** Bytes of a page where nobody says otherwise: x86-64, and most of arm64. */
 const PAGE_BYTES = 4_096;
 
-export function checkSomaxconn({ host, isServer }: Scene): Finding | null {
+export function checkSomaxconn({ host, isServer, server }: Scene): Finding | null {
   const { somaxconn } = host;
   if (!isServer || somaxconn === null) return null;
+  const backlog = server?.backlog ?? BACKLOG;
   const about = {
     name: "net.core.somaxconn",
     found: quantity(somaxconn, "connections"),
-    needed: quantity(BACKLOG, "connections"),
+    needed: quantity(backlog, "connections"),
   };
-  if (somaxconn >= BACKLOG) return finding(about, "ok", "connections that wait to be accepted");
+  if (somaxconn >= backlog) return finding(about, "ok", "connections that wait to be accepted");
   const text =
     `cuts every listener's backlog: what comes while ${formatCount(somaxconn)} wait is dropped, ` +
     "and tried again after a second";
-  return finding(about, "warn", text, setSysctl("net.core.somaxconn", String(BACKLOG)));
+  return finding(about, "warn", text, setSysctl("net.core.somaxconn", String(backlog)));
 }
 
 /**
  * Linux counts it only where SYN cookies are off (inet_csk_reqsk_queue, tcp_conn_request);
  * otherwise the listener's backlog bounds the handshakes under way, and cookies take the rest.
  */
-export function checkSynBacklog({ host, isServer, isUnix }: Scene): Finding | null {
+export function checkSynBacklog({ host, isServer, isUnix, server }: Scene): Finding | null {
   const { synBacklogMax } = host;
   if (!isServer || isUnix || synBacklogMax === null) return null;
+  const backlog = server?.backlog ?? BACKLOG;
   const hasCookies = host.settings["net.ipv4.tcp_syncookies"] !== "0";
   const about = {
     name: "net.ipv4.tcp_max_syn_backlog",
     found: quantity(synBacklogMax, "handshakes"),
-    needed: hasCookies ? null : quantity(BACKLOG, "handshakes"),
+    needed: hasCookies ? null : quantity(backlog, "handshakes"),
   };
   if (hasCookies) {
     const text = "TCP handshakes under way; not a limit, because tcp_syncookies is on";
     return finding(about, "ok", text);
   }
-  if (synBacklogMax >= BACKLOG) return finding(about, "ok", "TCP handshakes under way");
+  if (synBacklogMax >= backlog) return finding(about, "ok", "TCP handshakes under way");
   const text = "TCP handshakes under way; more are dropped, because tcp_syncookies is off";
-  const mend = setSysctl("net.ipv4.tcp_max_syn_backlog", String(BACKLOG));
+  const mend = setSysctl("net.ipv4.tcp_max_syn_backlog", String(backlog));
   return finding(about, "warn", text, mend);
 }
 

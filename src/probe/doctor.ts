@@ -10,6 +10,7 @@ import {
   type Role,
   roleFor,
   sceneOf,
+  type ServerFacts,
   type Unit,
 } from "./doctor-check.ts";
 import {
@@ -45,6 +46,8 @@ export interface DoctorQuestion {
   readonly target: Target | null;
   /** Processes that share the connections; null: one server, as many generators as needed. */
   readonly processes: number | null;
+  /** Of the server that asks about itself. */
+  readonly server?: ServerFacts;
 }
 
 /** What `doctor --json` prints; docs/probe.md describes it. */
@@ -90,7 +93,7 @@ const EXIT_CODE_FAILED = 99;
 export function examine(host: Host, question: DoctorQuestion): Diagnosis {
   const { connections, target, processes } = question;
   const role = question.role ?? roleFor(host, target);
-  const scene = sceneOf(host, role, target, processes);
+  const scene = sceneOf(host, role, target, processes, question.server ?? null);
   const findings = (count: number): readonly Finding[] =>
     CHECKS.map((check) => check(scene, count)).filter((finding) => finding !== null);
   const firstFailure = (count: number): Finding | undefined => findings(count).find(hasFailed);
@@ -188,8 +191,15 @@ function numberText({ value, unit }: Quantity): string {
   return unit === "bytes" ? formatBytes(value) : formatCount(value);
 }
 
+/** What was looked at and found, on one line. */
+export function findingText(finding: Finding): string {
+  const found = finding.found === null ? "" : ` ${foundText(finding)}`;
+  const needed = finding.needed === null ? "" : ` (${neededText(finding)})`;
+  return `${finding.name}${found}${needed}: ${finding.text}`;
+}
+
 /** A shell takes what follows the command for a comment. */
-function mendText(mend: Mend): string {
+export function mendText(mend: Mend): string {
   return `${"command" in mend ? mend.command : mend.setting}  # ${mend.text}`;
 }
 

@@ -16,7 +16,10 @@ import { BadQuery } from "./admin-query.ts";
 const SOCKETS_MAX = 32;
 const HEADER_BYTES_MAX = 8_192;
 const TARGET_LENGTH_MAX = 2_048;
-const METHODS = ["GET", "HEAD"];
+const METHODS = ["GET", "HEAD", "POST"] as const;
+export type AdminMethod = (typeof METHODS)[number];
+/** A web page can send it to nobody but its own origin, without the browser asking first. */
+const CONTROL_HEADER = "x-holdfast-control";
 
 const TIMES_MS = {
   headersTimeout: 2_000,
@@ -35,14 +38,24 @@ export interface Answer {
   readonly allow?: string;
 }
 
-/** Answers a request for `path` with the query `search`; may throw {@link BadQuery}. */
-export type Answerer = (path: string, search: string) => Answer | Promise<Answer>;
+export interface AdminRequest {
+  readonly method: AdminMethod;
+  readonly path: string;
+  /** The query, without its question mark. */
+  readonly search: string;
+  /** Why it may not order anything; null where it may. */
+  readonly controlRefusal: Answer | null;
+}
+
+/** Answers a request; may throw {@link BadQuery}. */
+export type Answerer = (request: AdminRequest) => Promise<Answer>;
 
 export class AdminHttp {
   readonly #wanted: TransportAddress;
   readonly #answer: Answerer;
   readonly #onFailure: (error: unknown) => void;
   readonly #http: HttpServer;
+  readonly #underWay: Set<Promise<void>> = new Set();
   /** Only loopback can be reached, so only names of loopback are honest. */
   #isLoopback: boolean = true;
 
@@ -57,7 +70,9 @@ export class AdminHttp {
     this.#onFailure = onFailure;
     const options = { ...TIMES_MS, maxHeaderSize: HEADER_BYTES_MAX };
     this.#http = createServer(options, (request, response) => {
-      this.#serve(request, response).catch(onFailure);
+      const served = this.#serve(request, response).catch(onFailure);
+      this.#underWay.add(served);
+      void served.finally(() => this.#underWay.delete(served));
     });
     this.#http.maxConnections = SOCKETS_MAX;
     this.#http.timeout = STALL_MS;
@@ -77,12 +92,15 @@ export class AdminHttp {
     });
   }
 
-  /** Cuts off whoever is connected. */
-  close(): Promise<void> {
-    return new Promise((resolve) => {
+  /** Answers what was asked, then cuts off whoever is connected. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
       this.#http.close(() => resolve());
-      this.#http.closeAllConnections();
     });
+    // The order to stop may be what is being answered.
+    await Promise.all(this.#underWay);
+    this.#http.closeAllConnections();
+    await closed;
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -90,7 +108,12 @@ export class AdminHttp {
     if (answer === null) {
       const [path = "", ...search] = (request.url ?? "").split("?");
       try {
-        answer = await this.#answer(path, search.join("?"));
+        answer = await this.#answer({
+          method: request.method as AdminMethod,
+          path,
+          search: search.join("?"),
+          controlRefusal: controlRefusal(request),
+        });
       } catch (error) {
         answer = this.#failed(error);
       }
@@ -109,12 +132,8 @@ export class AdminHttp {
 
   /** Null: the request may be answered. */
   #refusal({ method = "", url = "", headers }: IncomingMessage): Answer | null {
-    if (!METHODS.includes(method)) {
-      const allow = METHODS.join(", ");
-      const message = `${method} is not allowed here: allowed are ${allow}`;
-      return { ...jsonAnswer(405, { error: "method_not_allowed", message }), allow };
-    }
     if (!url.startsWith("/")) {
+      if (url === "*") return methodRefused(method, METHODS);
       return problem(400, "bad_target", "the request's target must be a path: this is no proxy");
     }
     if (url.length > TARGET_LENGTH_MAX) {
@@ -130,10 +149,7 @@ export class AdminHttp {
   }
 
   #isOurName(host: string): boolean {
-    const name = /^(\[[\da-f:.]+\]|[^:]*)(:\d+)?$/i.exec(host)?.[1]?.toLowerCase();
-    if (name === undefined) return false;
-    const bare = name.replace(/^\[|\]$/g, "");
-    return bare === "localhost" || isLoopback(bare) || bare === this.#wanted.host.toLowerCase();
+    return isLoopbackName(host) || bareName(host) === this.#wanted.host.toLowerCase();
   }
 
   #failed(error: unknown): Answer {
@@ -160,8 +176,43 @@ export function problem(status: number, error: string, message: string): Answer 
   return jsonAnswer(status, { error, message });
 }
 
+/** @param allowed what the path takes. */
+export function methodRefused(method: string, allowed: readonly string[]): Answer {
+  const allow = allowed.join(", ");
+  const message = `${method} is not allowed here: allowed are ${allow}`;
+  return { ...problem(405, "method_not_allowed", message), allow };
+}
+
+/**
+ * Orders come from this machine, by its own name and with a header that no web page can send
+ * elsewhere: neither another site nor a name that it has resolve to loopback can give any.
+ */
+function controlRefusal({ socket, headers }: IncomingMessage): Answer | null {
+  if (!isLoopback(socket.remoteAddress?.replace(/^::ffff:/i, "") ?? "")) {
+    return problem(403, "forbidden_peer", "orders are taken from this machine's loopback alone");
+  }
+  if (!isLoopbackName(headers.host ?? "")) {
+    const message = `Host ${JSON.stringify(headers.host ?? "")} is not this machine's loopback`;
+    return problem(403, "forbidden_host", message);
+  }
+  if (headers[CONTROL_HEADER] === "1") return null;
+  const message = `an order needs the header ${CONTROL_HEADER}: 1`;
+  return problem(403, "control_header_missing", message);
+}
+
 function isLoopback(address: string): boolean {
   return address === "::1" || (isIPv4(address) && address.startsWith("127."));
+}
+
+function isLoopbackName(host: string): boolean {
+  const bare = bareName(host);
+  return bare === "localhost" || (bare !== null && isLoopback(bare));
+}
+
+/** The host of a Host header, without brackets and port; null: it is none. */
+function bareName(host: string): string | null {
+  const name = /^(\[[\da-f:.]+\]|[^:]*)(:\d+)?$/i.exec(host)?.[1]?.toLowerCase();
+  return name?.replace(/^\[|\]$/g, "") ?? null;
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

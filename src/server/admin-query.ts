@@ -28,7 +28,11 @@ export class BadQuery extends Error {
   }
 }
 
-export function integerKey(min: number, max: number, byDefault: number): QueryKey<number> {
+export function integerKey<D extends number | null>(
+  min: number,
+  max: number,
+  byDefault: D,
+): QueryKey<number | D> {
   return {
     allowed: `an integer from ${min} to ${max}`,
     default: byDefault,

@@ -10,8 +10,6 @@ export const FILES_RESERVED = 64;
 const RESUME_SHARE = 0.98;
 
 export class Admission {
-  /** Connections that are served at once. */
-  readonly connectionsMax: number;
   /** Files that connections may use, those on their way out included; Infinity where unknown. */
   readonly filesMax: number;
   /** Connections that are served. */
@@ -23,6 +21,7 @@ export class Admission {
   #counted: number = 0;
   /** Accepted since then: together the most that can be open. */
   #acceptedSince: number = 0;
+  #connectionsMax: number = 0;
   readonly #countFiles: () => number | null;
   readonly #pendingFiles: () => number;
   readonly #setAccepting: (accepting: boolean) => void;
@@ -39,12 +38,22 @@ export class Admission {
     pendingFiles: () => number,
     setAccepting: (accepting: boolean) => void,
   ) {
-    assert(connectionsMax >= 1, "a server serves somebody");
-    this.connectionsMax = connectionsMax;
+    this.setConnectionsMax(connectionsMax);
     this.filesMax = filesMax;
     this.#countFiles = countFiles;
     this.#pendingFiles = pendingFiles;
     this.#setAccepting = setAccepting;
+  }
+
+  /** Connections that are served at once. */
+  get connectionsMax(): number {
+    return this.#connectionsMax;
+  }
+
+  /** 0 or more. It may fall below those that are served: they stay, and newcomers are refused. */
+  setConnectionsMax(connectionsMax: number): void {
+    assert(connectionsMax >= 0, "a server serves nobody or somebody");
+    this.#connectionsMax = connectionsMax;
   }
 
   get isAccepting(): boolean {
@@ -52,7 +61,7 @@ export class Admission {
   }
 
   get isFull(): boolean {
-    return this.served >= this.connectionsMax;
+    return this.served >= this.#connectionsMax;
   }
 
   /** Before anything is allocated: is there a file to spare? */

@@ -26,12 +26,20 @@ export interface ClosedConnection {
 }
 
 export class ClosedRing {
-  readonly #ring: Ring<ClosedConnection> | null;
+  #ring: Ring<ClosedConnection> | null = null;
   readonly #clock: Clock;
 
   constructor(capacity: number, clock: Clock) {
-    this.#ring = capacity === 0 ? null : new Ring(capacity);
     this.#clock = clock;
+    this.setCapacity(capacity);
+  }
+
+  /** Keeps the newest of those that it has. 0 keeps none. */
+  setCapacity(capacity: number): void {
+    if (capacity === (this.#ring?.capacity ?? 0)) return;
+    const kept = this.#ring?.toArray() ?? [];
+    this.#ring = capacity === 0 ? null : new Ring(capacity);
+    for (const closed of kept) this.#ring?.push(closed);
   }
 
   push(connection: Connection): void {

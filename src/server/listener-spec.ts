@@ -84,7 +84,7 @@ function transportQueueBytesMax({ send }: Options): number {
 export function limitsOf(
   options: Options,
   wheel: TimerWheel,
-  policy: SlowConsumerPolicy | undefined,
+  policy: SlowConsumerPolicy | null,
 ): ConnectionLimits {
   const { connection, frame, send } = options;
   return {
@@ -132,6 +132,12 @@ export function tcpKind(wanted: TcpTransportName, load: () => unknown = loadNati
 /** What transports need of their server. */
 export interface TransportParts {
   readonly clock: Clock;
+  /** Listening sockets that the process was started with, instead of what the listener says. */
+  readonly sockets: readonly number[] | null;
+  /** Other processes of the same server open the same ports themselves. */
+  readonly sharesPorts: boolean;
+  /** websocket.origins as it is now. */
+  origins(): readonly string[];
   /** The one of the server; made when it is asked for first. */
   epollLoop(): EpollLoop;
   onTcpKind(chosen: TcpKind): void;
@@ -140,14 +146,17 @@ export interface TransportParts {
   onOwnListener(reason: string): void;
 }
 
-/** Throws HOLDFAST_TRANSPORT_UNAVAILABLE where one is asked for that cannot be had. */
+/**
+ * Throws HOLDFAST_TRANSPORT_UNAVAILABLE where one is asked for that cannot be had, and
+ * HOLDFAST_SERVER_STATE where it cannot take the sockets.
+ */
 export function transportOf(
   spec: ListenerSpec,
   options: Options,
   parts: TransportParts,
 ): (handler: TransportHandler) => Transport {
   const { transport } = spec;
-  const { clock } = parts;
+  const { clock, sockets: fds } = parts;
   switch (transport.kind) {
     case "tcp": {
       const wanted = { ...options.tcp, path: null, fd: null, ...transport };
@@ -155,9 +164,13 @@ export function transportOf(
       const tcp = { host, port, path, fd, backlog, noDelay, keepAliveMs };
       const chosen = tcpKind(wanted.transport);
       parts.onTcpKind(chosen);
-      if (chosen.kind === "tcp-net") return (handler) => new TcpNetTransport(tcp, handler);
+      if (chosen.kind === "tcp-net") {
+        const inherited = fds === null ? tcp : { ...tcp, fd: onlyOne(spec.name, fds) };
+        return (handler) => new TcpNetTransport(inherited, handler);
+      }
       const { userTimeoutMs } = wanted;
-      const epoll = { ...tcp, userTimeoutMs, queueBytesMax: transportQueueBytesMax(options) };
+      const queueBytesMax = transportQueueBytesMax(options);
+      const epoll = { ...tcp, fds, userTimeoutMs, queueBytesMax };
       return (handler) => new TcpEpollTransport(epoll, handler, parts.epollLoop(), clock);
     }
     case "websocket": {
@@ -165,7 +178,12 @@ export function transportOf(
       const websocket = {
         host: transport.host ?? options.websocket.host,
         port: transport.port ?? options.websocket.port,
-        origins: transport.origins ?? options.websocket.origins,
+        fds,
+        isShared: parts.sharesPorts,
+        // Asked for at every upgrade: it may change.
+        get origins() {
+          return transport.origins ?? parts.origins();
+        },
         subprotocol:
           transport.subprotocol === undefined
             ? spec.raw === undefined
@@ -185,6 +203,13 @@ export function transportOf(
       return (handler) => new MemoryTransport(memory, handler, clock);
     }
   }
+}
+
+function onlyOne(listener: string, fds: readonly number[]): number {
+  const [fd] = fds;
+  if (fd !== undefined && fds.length === 1) return fd;
+  const text = `listener ${listener}: tcp-net takes one inherited socket, not ${fds.length}`;
+  throw new HoldfastError("HOLDFAST_SERVER_STATE", text);
 }
 
 const MEMORY_DEFAULTS: MemoryOptions = {

@@ -12,10 +12,15 @@ import type {
   RawHandler,
 } from "../connection/connection-context.ts";
 import { MARK } from "../connection/mark.ts";
+import type { SlowConsumerPolicy } from "../connection/send-queue.ts";
 import { STATE } from "../connection/state.ts";
 import { FrameWriter } from "../wire/frame-writer.ts";
 import type { Framing } from "../wire/framing.ts";
+import { WebSocketTransport } from "../transport/websocket.ts";
 import type { Admission } from "./admission.ts";
+
+/** Connections that one process may have had; ids of the next worker's begin behind them. */
+export const SERIALS_PER_WORKER: number = 2 ** 32;
 
 /** What a listener asks of the server. */
 export interface ListenerOwner extends ConnectionHandler {
@@ -36,10 +41,13 @@ export interface ListenerOptions {
   /** Null: the session protocol is spoken. */
   readonly raw: RawHandler | null;
   readonly limits: ConnectionLimits;
+  /** Of slow readers; null: send.policy. */
+  readonly policy: SlowConsumerPolicy | null;
 }
 
 export class Listener implements TransportHandler {
   readonly name: string;
+  readonly policy: SlowConsumerPolicy | null;
   readonly transport: Transport;
   readonly context: ConnectionContext;
   address: TransportAddress | null = null;
@@ -53,6 +61,7 @@ export class Listener implements TransportHandler {
     transportFor: (handler: TransportHandler) => Transport,
   ) {
     this.name = options.name;
+    this.policy = options.policy;
     this.#owner = owner;
     this.transport = transportFor(this);
     this.context = {
@@ -152,4 +161,9 @@ export class Listener implements TransportHandler {
     this.context.counters.acceptErrors++;
     this.#owner.onAcceptError(this.name, code);
   }
+}
+
+/** What moves the bytes, with the version of what is not part of Node. */
+export function transportName({ transport }: Listener): string {
+  return transport instanceof WebSocketTransport ? transport.library : transport.kind;
 }

@@ -1,18 +1,24 @@
 // What rows of the metric table are made of.
 
 import type { GcWatch } from "../observe/gc-watch.ts";
-import type { MetricRow, NumberRow } from "../observe/metrics.ts";
+import type { Aggregate, MetricRow, NumberRow } from "../observe/metrics.ts";
 import type { ProcessReading } from "../observe/process-reading.ts";
 import type { Server } from "./server.ts";
 import type { TcpSampler } from "./tcp-sampler.ts";
 
-/** What the rows read. */
-export interface MetricSource {
-  readonly server: Server;
+/** What the rows about the process itself read, whatever it runs. */
+export interface ProcessSource {
   readonly process: ProcessReading;
   readonly gc: GcWatch;
-  readonly tcp: TcpSampler;
   readonly build: BuildLabels;
+  /** Null where there is none. */
+  readonly fileLimit: number | null;
+}
+
+/** What the rows read. */
+export interface MetricSource extends ProcessSource {
+  readonly server: Server;
+  readonly tcp: TcpSampler;
 }
 
 export type BuildLabels = {
@@ -29,23 +35,33 @@ export type Row = MetricRow<MetricSource>;
 export const MILLISECONDS = 0.001;
 export const NO_LABELS: Readonly<Record<string, never>> = {};
 
-type ReadNumber = (source: MetricSource) => number | null;
+type ReadNumber<Source> = (source: Source) => number | null;
 
-export function gauge(name: string, help: string, value: ReadNumber): NumberRow<MetricSource> {
-  return number("gauge", name, help, value);
+/** @param aggregate how it becomes one over several processes. */
+export function gauge<Source = MetricSource>(
+  name: string,
+  help: string,
+  value: ReadNumber<Source>,
+  aggregate: Aggregate = "sum",
+): NumberRow<Source> {
+  return { ...number("gauge", name, help, value), aggregate };
 }
 
-export function counter(name: string, help: string, value: ReadNumber): NumberRow<MetricSource> {
+export function counter<Source = MetricSource>(
+  name: string,
+  help: string,
+  value: ReadNumber<Source>,
+): NumberRow<Source> {
   return number("counter", name, help, value);
 }
 
-function number(
+function number<Source>(
   type: "gauge" | "counter",
   name: string,
   help: string,
-  value: ReadNumber,
-): NumberRow<MetricSource> {
-  const read: NumberRow<MetricSource>["read"] = (source, put) => {
+  value: ReadNumber<Source>,
+): NumberRow<Source> {
+  const read: NumberRow<Source>["read"] = (source, put) => {
     const given = value(source);
     if (given !== null) put(given);
   };

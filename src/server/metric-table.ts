@@ -4,7 +4,6 @@
 import { CLOSE_CAUSES, CLOSE_REASONS } from "../connection/close-reason.ts";
 import { STATE, STATE_NAMES } from "../connection/state.ts";
 import { CALL_MS, LAG_MS } from "../observe/buckets.ts";
-import { GC_KINDS, GC_MS } from "../observe/gc-watch.ts";
 import type { MetricLabels } from "../observe/metrics.ts";
 import { TRANSPORT_KINDS } from "../transport/transport.ts";
 import { UPGRADE_REFUSALS } from "../transport/upgrade-check.ts";
@@ -20,6 +19,7 @@ import {
   type Row,
 } from "./metric-row.ts";
 import { nativeRows } from "./native-metrics.ts";
+import { processRows } from "./process-metrics.ts";
 import { readiness } from "./readiness.ts";
 
 /** States in which a connection can be found. */
@@ -30,8 +30,6 @@ export const STATUS_NAMES: readonly string[] = [
   "ok",
   ...Object.keys(STATUS).map((name) => name.toLowerCase()),
 ];
-
-const MICROSECONDS = 1e-6;
 
 export const METRICS: readonly Row[] = [
   ...connectionRows(),
@@ -92,6 +90,7 @@ function connectionRows(): Row[] {
       type: "gauge",
       help: "Listeners, by transport.",
       labels: { transport: TRANSPORT_KINDS },
+      aggregate: "max",
       read: ({ server }, put) => {
         for (const transport of TRANSPORT_KINDS) {
           const served = server.listeners.filter((each) => each.transport.kind === transport);
@@ -99,9 +98,12 @@ function connectionRows(): Row[] {
         }
       },
     },
-    gauge("holdfast_ready", "1 while /readyz answers 200, 0 otherwise.", ({ server }) => {
-      return readiness(server) === "ready" ? 1 : 0;
-    }),
+    gauge(
+      "holdfast_ready",
+      "1 while /readyz answers 200, 0 otherwise.",
+      ({ server }) => (readiness(server) === "ready" ? 1 : 0),
+      "omit",
+    ),
   ];
 }
 
@@ -182,9 +184,12 @@ function memoryRows(): Row[] {
 
 function topicRows(): Row[] {
   return [
-    gauge("holdfast_topics", "Topics that somebody subscribes to.", ({ server }) => {
-      return server.topics.count;
-    }),
+    gauge(
+      "holdfast_topics",
+      "Topics that somebody subscribes to; of many processes, in the one that has most.",
+      ({ server }) => server.topics.count,
+      "max",
+    ),
     gauge("holdfast_subscriptions", "Subscriptions of all connections.", ({ server }) => {
       return server.topics.subscriptionCount;
     }),
@@ -280,59 +285,5 @@ function troubleRows(): Row[] {
       "Lines that whoever reads the log did not take.",
       ({ server }) => server.log.losses?.lost ?? 0,
     ),
-  ];
-}
-
-// The names are those that prom-client and others use for every Node.js process, so that dashboards
-// fit. Its own collectors are not used: they list every handle and every file in one go, which
-// takes milliseconds when there are 20,000, and cannot be stopped.
-function processRows(): Row[] {
-  return [
-    {
-      name: "holdfast_build_info",
-      type: "gauge",
-      help: "Always 1; the labels say what runs.",
-      labels: { version: null, node: null, uws: null },
-      read: ({ build }, put) => put(1, build),
-    },
-    counter("process_cpu_user_seconds_total", "User CPU time.", ({ process }) => {
-      return process.cpuMicros.user * MICROSECONDS;
-    }),
-    counter("process_cpu_system_seconds_total", "System CPU time.", ({ process }) => {
-      return process.cpuMicros.system * MICROSECONDS;
-    }),
-    counter("process_cpu_seconds_total", "User and system CPU time.", ({ process }) => {
-      return (process.cpuMicros.user + process.cpuMicros.system) * MICROSECONDS;
-    }),
-    gauge("process_start_time_seconds", "Start of the process, since the epoch.", (source) => {
-      return source.process.startedAtMs * MILLISECONDS;
-    }),
-    gauge("process_resident_memory_bytes", "Resident memory.", ({ process }) => {
-      return process.memory.rss;
-    }),
-    gauge("process_open_fds", "Open files; absent where unknown.", ({ process }) => process.fds),
-    gauge("process_max_fds", "The file limit; absent where unknown.", ({ server }) => {
-      return server.fileLimit;
-    }),
-    gauge("nodejs_heap_size_total_bytes", "V8's heap, as allocated.", ({ process }) => {
-      return process.memory.heapTotal;
-    }),
-    gauge("nodejs_heap_size_used_bytes", "V8's heap, as used.", ({ process }) => {
-      return process.memory.heapUsed;
-    }),
-    gauge("nodejs_external_memory_bytes", "Memory of objects outside the heap.", ({ process }) => {
-      return process.memory.external;
-    }),
-    {
-      name: "nodejs_gc_duration_seconds",
-      type: "histogram",
-      help: "Time taken by garbage collections, by kind.",
-      labels: { kind: GC_KINDS },
-      bounds: GC_MS,
-      scale: MILLISECONDS,
-      read: ({ gc }, put) => {
-        for (const kind of GC_KINDS) put(gc.durationMs[kind], { kind });
-      },
-    },
   ];
 }

@@ -76,9 +76,14 @@ export class CallContext {
   }
 }
 
-export interface RouterOptions {
+/** Deadlines of calls in milliseconds. */
+export interface CallTimeouts {
+  /** Where the client gave none; 0: none. */
   readonly timeoutMs: number;
   readonly timeoutMsMax: number;
+}
+
+export interface RouterOptions extends CallTimeouts {
   /** Every call that was answered. Milliseconds are null where it was not timed. */
   readonly onAnswered: (elapsedMs: number | null, status: Status | 0) => void;
   readonly onHandlerError: (connection: Connection, method: string, error: unknown) => void;
@@ -89,6 +94,8 @@ export class Router {
   readonly #wheel: TimerWheel;
   readonly #scope: PayloadScope;
   readonly #now: () => number;
+  /** Of calls that begin from now on. */
+  timeouts: CallTimeouts;
   #calls: number = 0;
   readonly #exact: Map<string, CallHandler> = new Map();
   /** Longest first, so that the first that fits is the one that counts. */
@@ -96,6 +103,7 @@ export class Router {
 
   constructor(options: RouterOptions, wheel: TimerWheel, scope: PayloadScope, now: () => number) {
     this.#options = options;
+    this.timeouts = options;
     this.#wheel = wheel;
     this.#scope = scope;
     this.#now = now;
@@ -174,7 +182,7 @@ export class Router {
   }
 
   #timeout(message: Call): number {
-    const { timeoutMs, timeoutMsMax } = this.#options;
+    const { timeoutMs, timeoutMsMax } = this.timeouts;
     return message.timeoutMs === 0 ? timeoutMs : Math.min(message.timeoutMs, timeoutMsMax);
   }
 

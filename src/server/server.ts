@@ -1,18 +1,19 @@
 // The server: listeners, what they share, and the life of the whole. Everything else in this folder
 // is a part that is put together here.
 
-import { BufferPool } from "../base/buffer-pool.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
-import { Prng } from "../base/prng.ts";
-import { TimerWheel } from "../base/timer-wheel.ts";
+import type { TimerWheel } from "../base/timer-wheel.ts";
+import type { Bus } from "../bus/bus.ts";
 import {
   connectionMax,
   countOpenFiles,
+  type Machine,
   nodeName,
   readMachine,
   sendBudgetBytes,
 } from "../config/machine.ts";
+import { requireLive } from "../config/option-changes.ts";
 import type { Options, PartialOptions } from "../config/options.ts";
 import { optionsFrom } from "../config/resolve.ts";
 import { CLOSE_CAUSES, CLOSE_REASONS } from "../connection/close-reason.ts";
@@ -20,43 +21,33 @@ import type { CloseCause, CloseReason } from "../connection/close-reason.ts";
 import type { ClientConnection } from "../connection/client-connection.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { ProcessContext } from "../connection/connection-context.ts";
-import { Cork } from "../connection/cork.ts";
 import { MARK } from "../connection/mark.ts";
-import { Outbound, type SendOutcome } from "../connection/outbound.ts";
-import { SendBudget } from "../connection/send-budget.ts";
 import type { SlowConsumerPolicy } from "../connection/send-queue.ts";
 import { Buckets, CALL_MS, LAG_MS } from "../observe/buckets.ts";
-import { type CountBy, countBy, Counters } from "../observe/counters.ts";
+import { type CountBy, countBy } from "../observe/counters.ts";
 import { type Log, silentLog } from "../observe/log.ts";
-import { EpollLoop } from "../transport/epoll-loop.ts";
-import { loadNative } from "../transport/native.ts";
+import type { EpollLoop } from "../transport/epoll-loop.ts";
 import type { TransportAddress } from "../transport/transport.ts";
-import { UPGRADE_REFUSALS, type UpgradeRefusal } from "../transport/upgrade-check.ts";
+import { UPGRADE_REFUSALS } from "../transport/upgrade-check.ts";
 import { FrameWriter } from "../wire/frame-writer.ts";
-import { MessageReader } from "../wire/message-reader.ts";
 import type { ClientMessage } from "../wire/messages.ts";
-import { PayloadScope } from "../wire/payload.ts";
+import type { PayloadScope } from "../wire/payload.ts";
 import { Admin } from "./admin.ts";
 import { Admission, FILES_RESERVED } from "./admission.ts";
 import { Broadcast } from "./broadcast.ts";
+import { bytesOf, Delivery, type DeliveryOutcome } from "./delivery.ts";
 import { ClosedRing } from "./closed-ring.ts";
 import { Drain } from "./drain.ts";
-import { Listener, type ListenerOwner } from "./listener.ts";
-import {
-  framingOf,
-  limitsOf,
-  type ListenerSpec,
-  type TcpKind,
-  transportOf,
-} from "./listener-spec.ts";
+import { type Listener, SERIALS_PER_WORKER } from "./listener.ts";
+import type { ListenerSpec } from "./listener-spec.ts";
+import { type InheritedSockets, Listeners, type ListenersOwner } from "./listeners.ts";
+import { processContext, TICK_MS } from "./process-context.ts";
 import { Registry } from "./registry.ts";
 import { type CallHandler, Router } from "./router.ts";
+import { serverControl, ServerSource } from "./server-source.ts";
 import { Session } from "./session.ts";
 import { Ticker } from "./ticker.ts";
-import { Topics } from "./topics.ts";
-
-/** Precision of every deadline, in milliseconds. */
-const TICK_MS = 50;
+import { type TopicLimits, Topics } from "./topics.ts";
 
 /** Files are counted once a second: the kernel walks all of them for it. */
 const LOOK_TICKS = 1_000 / TICK_MS;
@@ -69,7 +60,28 @@ export interface ServerParts {
   readonly log?: Log;
   /** Listeners beside those of the options. */
   readonly listeners?: readonly ListenerSpec[];
+  /**
+   * Listening sockets that the process was started with, by listener: each accepts on these instead
+   * of opening its own. They stay open. More than one needs the native addon.
+   */
+  readonly sockets?: InheritedSockets;
+  /**
+   * Other processes of the same server open the same ports themselves, which uWebSockets.js does
+   * where it is handed no sockets. Default: false, a port that is taken is an error.
+   */
+  readonly sharesPorts?: boolean;
+  /**
+   * Which of the processes it is that make up one server: 1 and above, each number used once, so
+   * that ids of connections are unique among them and tell theirs. Default: 0, the only one.
+   */
+  readonly worker?: number;
   readonly hooks?: ServerHooks;
+  /** To the other workers of the server; its member is `worker`. */
+  readonly bus?: Bus;
+  /** False: somebody else answers operators, whatever `admin.enabled` says. */
+  readonly admin?: false;
+  /** What an operator's order to drain does; default: stop(). */
+  readonly drain?: (hasten: boolean) => void;
 }
 
 /** Told about connections; what throws is logged. None may be async. */
@@ -83,11 +95,9 @@ export interface ServerHooks {
 
 export type ServerState = "new" | "starting" | "serving" | "draining" | "stopped";
 
-export class Server implements ListenerOwner {
-  readonly options: Options;
+export class Server implements ListenersOwner {
   readonly node: string;
   readonly shared: ProcessContext;
-  readonly listeners: readonly Listener[];
   readonly registry: Registry;
   readonly topics: Topics;
   readonly admission: Admission;
@@ -105,17 +115,20 @@ export class Server implements ListenerOwner {
   readonly log: Log;
   readonly fileLimit: number | null;
   startedAt: number = 0;
-  /** Of every native listener; it ends with the last of them. Null where there is none. */
-  epollLoop: EpollLoop | null = null;
+  #options: Options;
+  readonly #machine: Machine;
+  /** What it was told to serve instead of connection.max. */
+  #connectionsMax: number | null = null;
   #state: ServerState = "new";
-  #serial: number = 0;
+  #serial: number;
   #ticks: number = 0;
   readonly #hooks: ServerHooks;
   readonly #session: Session;
   readonly #ticker: Ticker;
-  readonly #tcpKinds: Map<TcpKind["kind"], TcpKind> = new Map();
+  readonly #listeners: Listeners;
   readonly #policies: Map<string, SlowConsumerPolicy> = new Map();
-  readonly #broadcast: Broadcast;
+  readonly #bus: Bus | null;
+  readonly #delivery: Delivery;
   readonly #admin: Admin | null;
   #drain: Drain | null = null;
   #gone: Promise<void> | null = null;
@@ -125,39 +138,56 @@ export class Server implements ListenerOwner {
     const options = optionsFrom(partial);
     const machine = readMachine();
     const clock = parts.clock ?? systemClock;
-    this.options = options;
+    this.#options = options;
+    this.#machine = machine;
     this.node = nodeName(options, machine);
     this.fileLimit = machine.fileLimit;
     this.log = parts.log ?? silentLog;
     this.#hooks = parts.hooks ?? {};
-    this.shared = share(clock, parts.seed, sendBudgetBytes(options, machine));
+    this.#bus = parts.bus ?? null;
+    this.shared = processContext(clock, parts.seed, sendBudgetBytes(options, machine));
     const { wheel, counters, pool, scope } = this.shared;
     this.router = this.#newRouter(wheel, scope, clock);
-    this.listeners = this.#openable(this.#specs(parts.listeners ?? []));
-    this.admission = this.#newAdmission(connectionMax(options, machine));
+    this.#serial = (parts.worker ?? 0) * SERIALS_PER_WORKER;
+    this.#listeners = new Listeners(this, parts);
+    this.admission = this.#newAdmission();
     this.registry = new Registry(this.listeners);
     this.topics = new Topics(
-      {
-        perConnectionMax: options.topic.perConnectionMax,
-        nameBytesMax: options.topic.nameBytesMax,
-        topicsMax: options.topic.max,
-        backlogEventsMax: options.topic.backlogEventsMax,
-      },
+      topicLimits(options),
       pool,
       clock,
       this.#writers(),
       this.shared.turn,
       (topic) => this.#policies.get(topic) ?? null,
+      this.#bus,
     );
     this.#session = new Session(options, this.node, this.router, this.topics, this.registry);
-    this.#broadcast = new Broadcast(pool, clock, this.#writers());
+    const broadcast = new Broadcast(pool, clock, this.#writers());
+    this.#delivery = new Delivery(this.registry, broadcast, this.#bus, (error) => {
+      this.topics.goLocal();
+      this.log.warn({ err: error }, "the bus to the other workers has ended: serving alone");
+    });
     this.closedRing = new ClosedRing(options.debug.closedRing, clock);
     this.#ticker = new Ticker(clock, wheel, counters, (lag) => this.#onTick(lag));
-    this.#admin = options.admin.enabled ? new Admin(this, options.admin) : null;
+    this.#admin = this.#newAdmin(parts);
+  }
+
+  /** Deep frozen; replaced by {@link reconfigure}. */
+  get options(): Options {
+    return this.#options;
   }
 
   get state(): ServerState {
     return this.#state;
+  }
+
+  get listeners(): readonly Listener[] {
+    return this.#listeners.all;
+  }
+
+  /** Of every native listener; it ends with the last of them. Null where there is none. */
+  get epollLoop(): EpollLoop | null {
+    return this.#listeners.epollLoop;
   }
 
   /** Registers a method; see {@link Router.add}. */
@@ -180,16 +210,33 @@ export class Server implements ListenerOwner {
     if (this.#state !== "new") this.#misuse(`start() in state ${this.#state}`);
     this.#state = "starting";
     this.startedAt = this.shared.clock.wall();
-    this.#tellTcpKinds();
+    this.#tellConnectionsMax();
     this.#ticker.start();
     try {
       await this.#admin?.start();
-      for (const listener of this.listeners) await listener.listen();
+      await this.#listeners.listen();
     } catch (error) {
       await this.#letGo();
       throw error;
     }
     this.#state = "serving";
+  }
+
+  /**
+   * Accepts on these inherited sockets too, those of a sibling that is down say, until they are
+   * released. Those that it has make no difference. Rejects with HOLDFAST_LISTEN_FAILED, and with
+   * HOLDFAST_SERVER_STATE where it does not serve or a listener cannot.
+   */
+  async adopt(sockets: InheritedSockets): Promise<void> {
+    await this.#listeners.adopt(sockets);
+  }
+
+  /**
+   * Accepts on these no more: who waits there waits for whoever else has them. Throws
+   * HOLDFAST_SERVER_STATE as {@link adopt} does.
+   */
+  release(sockets: InheritedSockets): void {
+    this.#listeners.release(sockets);
   }
 
   /** Where it listens, by listener name; "admin" is the operators' HTTP. */
@@ -202,9 +249,42 @@ export class Server implements ListenerOwner {
   }
 
   /**
-   * Drains: no new connections, GoAway to all with a jittered time to come back, calls are
-   * finished, queues flushed. After drain.graceMs what is left is reset. A second call with
-   * `hasten` does that at once. Resolves when nothing is left.
+   * Takes up the live options of `options`, at once and all of them, for the connections that are
+   * there as well. Deadlines that have begun may still run as long as they were, and a stop that
+   * is under way goes on as it began.
+   *
+   * Throws HOLDFAST_OPTIONS_INVALID, with nothing changed, where options are not valid or one that
+   * is not live differs.
+   */
+  reconfigure(options: Options): void {
+    const next = optionsFrom(options);
+    requireLive(this.#options, next);
+    this.#options = next;
+    this.#session.options = next;
+    this.#listeners.reconfigure();
+    this.router.timeouts = next.call;
+    this.topics.limits = topicLimits(next);
+    this.shared.budget.bytesMax = sendBudgetBytes(next, this.#machine);
+    this.admission.setConnectionsMax(this.#admissible());
+    this.closedRing.setCapacity(next.debug.closedRing);
+    this.log.configure?.(next.log);
+    this.#tellConnectionsMax();
+  }
+
+  /**
+   * How many connections are served at most, instead of connection.max: the share of one process
+   * of several. 0 serves nobody. Where more are there already they stay, and newcomers are refused.
+   */
+  setConnectionsMax(connectionsMax: number): void {
+    this.#connectionsMax = connectionsMax;
+    this.admission.setConnectionsMax(this.#admissible());
+  }
+
+  /**
+   * Drains: no new connections, GoAway to all with a jittered time to come back; then clients may
+   * leave and calls end. What is left after drain.graceMs is closed in order, spread over
+   * drain.closeSpreadMs, and reset a second later. A second call with `hasten` resets everything
+   * at once. Resolves when nothing is left.
    */
   async stop(options: { readonly hasten?: boolean } = {}): Promise<void> {
     if (this.#state === "new") this.#state = "stopped";
@@ -214,6 +294,7 @@ export class Server implements ListenerOwner {
     if (this.#drain === null) {
       // Kept before it begins: what it ends may ask to stop again.
       this.#drain = new Drain(this, this.options.drain);
+      this.#listeners.stopForGood();
       this.#drain.begin();
     }
     if (options.hasten === true) this.#drain.hasten();
@@ -241,29 +322,42 @@ export class Server implements ListenerOwner {
     return this.registry.byLabel(key, value);
   }
 
-  /** A push to one connection; "closed" where there is none. */
-  send(id: string, topic: string, payload: Uint8Array | string): SendOutcome {
-    return this.registry.byId(id)?.send(topic, payload) ?? "closed";
+  /**
+   * A push to one connection; "closed" where there is none, "forwarded" where another worker
+   * holds it, and "dropped" where that worker is too far behind.
+   */
+  send(id: string, topic: string, payload: Uint8Array | string): DeliveryOutcome {
+    return this.#delivery.send(id, topic, payload);
   }
 
-  /** A push to each of many, encoded once. @returns to how many. */
+  /** A push to each of many connections of this process, encoded once. @returns to how many. */
   sendMany(
     connections: Iterable<ClientConnection>,
     topic: string,
     payload: Uint8Array | string,
   ): Promise<number> {
-    return this.#broadcast.send(connections as Iterable<Connection>, topic, bytesOf(payload));
+    return this.#delivery.sendMany(connections, topic, payload);
   }
 
-  /** A push to all, in slices. @returns to how many. */
+  /** A push to all with this label, on every worker. @returns to how many, as far as is known. */
+  sendToLabel(
+    key: string,
+    value: string,
+    topic: string,
+    payload: Uint8Array | string,
+  ): Promise<number> {
+    return this.#delivery.reach([key, value], topic, payload);
+  }
+
+  /** A push to all, on every worker, in slices. @returns to how many, as far as is known. */
   broadcast(topic: string, payload: Uint8Array | string): Promise<number> {
-    return this.sendMany(this.registry.all(), topic, payload);
+    return this.#delivery.reach(null, topic, payload);
   }
 
   // What follows is called by listeners and connections.
 
   refusal(): "overloaded" | "shutdown" | null {
-    if (this.#state === "draining") return "shutdown";
+    if (this.#drain?.isClosing === true) return "shutdown";
     return this.admission.isFull ? "overloaded" : null;
   }
 
@@ -279,6 +373,7 @@ export class Server implements ListenerOwner {
   onHello(connection: Connection, message: ClientMessage): void {
     if (!this.#session.hello(connection, message)) return;
     this.#opened(connection);
+    this.#drain?.tell(connection);
   }
 
   onMessage(connection: Connection, message: ClientMessage): void {
@@ -379,9 +474,19 @@ export class Server implements ListenerOwner {
     if (++this.#ticks % LOOK_TICKS === 0) this.admission.look();
   }
 
+  #newAdmin(parts: ServerParts): Admin | null {
+    if (!this.options.admin.enabled || parts.admin === false) return null;
+    const drain = parts.drain ?? ((hasten: boolean): void => void this.stop({ hasten }));
+    const control = serverControl(this, drain);
+    return new Admin(new ServerSource(this), control, this.options.admin, (error) =>
+      this.log.error({ err: error }, "an admin request failed"),
+    );
+  }
+
   async #letGo(): Promise<void> {
     this.#ticker.stop();
-    for (const listener of this.listeners) listener.transport.destroy();
+    this.#listeners.destroy();
+    await this.#bus?.close();
     // Last, so that operators can follow the end.
     await this.#admin?.stop();
     this.#state = "stopped";
@@ -406,113 +511,40 @@ export class Server implements ListenerOwner {
     );
   }
 
-  #newAdmission(connectionsMax: number): Admission {
+  #filesMax(): number {
     const { fileLimit } = this;
-    const filesMax = fileLimit === null ? Infinity : Math.max(1, fileLimit - FILES_RESERVED);
-    const most = Math.min(connectionsMax, filesMax);
-    if (most < connectionsMax) {
-      const fields = { connectionMax: connectionsMax, fileLimit: this.fileLimit };
-      this.log.warn(fields, `only ${most} connections fit the file limit: raise it (ulimit -n)`);
-    }
+    return fileLimit === null ? Infinity : Math.max(1, fileLimit - FILES_RESERVED);
+  }
+
+  #admissible(): number {
+    const wanted = this.#connectionsMax ?? connectionMax(this.#options, this.#machine);
+    return Math.min(wanted, this.#filesMax());
+  }
+
+  #tellConnectionsMax(): void {
+    if (this.#connectionsMax !== null) return;
+    const wanted = connectionMax(this.#options, this.#machine);
+    const { connectionsMax } = this.admission;
+    if (connectionsMax >= wanted) return;
+    const fields = { connectionMax: wanted, fileLimit: this.fileLimit };
+    const text = `only ${connectionsMax} connections fit the file limit: raise it (ulimit -n)`;
+    this.log.warn(fields, text);
+  }
+
+  #newAdmission(): Admission {
     return new Admission(
-      most,
-      filesMax,
+      this.#admissible(),
+      this.#filesMax(),
       countOpenFiles,
-      () => this.listeners.reduce((sum, { transport }) => sum + transport.pendingFiles, 0),
-      (accepting) => this.#setAccepting(accepting),
+      () => this.#listeners.pendingFiles,
+      (accepting) => this.#listeners.setAccepting(accepting),
     );
-  }
-
-  #setAccepting(accepting: boolean): void {
-    if (this.#state !== "serving") return;
-    if (!accepting) this.shared.counters.acceptPauses++;
-    const fields = { served: this.admission.served, fileLimit: this.fileLimit };
-    if (accepting) this.log.info(fields, "accepting connections again");
-    else this.log.warn(fields, "files are running out: not accepting until some are free");
-    for (const { transport, name } of this.listeners) {
-      if (!accepting) transport.stopAccepting();
-      else transport.resumeAccepting().catch((error: Error) => this.#resumeFailed(name, error));
-    }
-  }
-
-  #resumeFailed(listener: string, error: Error): void {
-    this.log.error({ listener, err: error }, "cannot listen again; trying once more in a second");
-    this.shared.clock.after(1_000, () => this.#setAccepting(this.admission.isAccepting));
   }
 
   #writers(): FrameWriter[] {
     const sessions = this.listeners.filter(({ context }) => context.raw === null);
     const framings = new Set(sessions.map(({ context }) => context.framing));
     return [...framings].map((framing) => new FrameWriter(framing));
-  }
-
-  #specs(extra: readonly ListenerSpec[]): ListenerSpec[] {
-    const { tcp, websocket } = this.options;
-    const specs: ListenerSpec[] = [];
-    if (tcp.enabled) {
-      specs.push({ name: "tcp", framing: tcp.framing, transport: { kind: "tcp", ...tcp } });
-    }
-    if (websocket.enabled) specs.push({ name: "websocket", transport: { kind: "websocket" } });
-    specs.push(...extra);
-    const names = new Set(specs.map(({ name }) => name));
-    if (names.size < specs.length) this.#misuse("two listeners have the same name");
-    if (names.has("admin")) this.#misuse('"admin" is no name for a listener: it is taken');
-    return specs;
-  }
-
-  /** Without WebSocket where it cannot be had and need not be. */
-  #openable(specs: readonly ListenerSpec[]): Listener[] {
-    const listeners: Listener[] = [];
-    for (const spec of specs) {
-      try {
-        listeners.push(this.#listener(spec));
-      } catch (error) {
-        const isOptional = spec.name === "websocket" && !this.options.websocket.required;
-        if (!isOptional) throw error;
-        this.log.warn({ err: error }, "serving without WebSocket");
-      }
-    }
-    return listeners;
-  }
-
-  #listener(spec: ListenerSpec): Listener {
-    const onUpgradeRefused = ({ cause, status }: UpgradeRefusal): void => {
-      this.upgradesRefused[cause]!++;
-      this.log.event("upgrade_refused", "info", () => ({ listener: spec.name, cause, status }));
-    };
-    const onOwnListener = (reason: string): void => {
-      const isSaid = [...this.#tcpKinds.values()].some((chosen) => chosen.reason === reason);
-      const fields = { listener: spec.name, reason: isSaid ? "the same as for TCP" : reason };
-      this.log.info(fields, "uWebSockets.js accepts connections itself");
-    };
-    const onTcpKind = (chosen: TcpKind): void => void this.#tcpKinds.set(chosen.kind, chosen);
-    return new Listener(
-      {
-        name: spec.name,
-        framing: framingOf(spec),
-        raw: spec.raw ?? null,
-        limits: limitsOf(this.options, this.shared.wheel, spec.policy),
-      },
-      this.shared,
-      this,
-      transportOf(spec, this.options, {
-        clock: this.shared.clock,
-        epollLoop: () => (this.epollLoop ??= new EpollLoop(loadNative())),
-        onTcpKind,
-        onOwnListener,
-        onUpgradeRefused,
-      }),
-    );
-  }
-
-  #tellTcpKinds(): void {
-    for (const { kind, reason } of this.#tcpKinds.values()) {
-      this.log.info({ transport: kind, reason }, `TCP is served by ${kind}`);
-    }
-    const { userTimeoutMs } = this.options.tcp;
-    if (userTimeoutMs > 0 && this.#tcpKinds.has("tcp-net")) {
-      this.log.warn({ userTimeoutMs }, "tcp.userTimeoutMs has no effect: it needs tcp-epoll");
-    }
   }
 }
 
@@ -531,6 +563,7 @@ export type HoldfastServer = Pick<
   | "publish"
   | "send"
   | "sendMany"
+  | "sendToLabel"
   | "start"
   | "state"
   | "stop"
@@ -548,36 +581,12 @@ export function createServer(
   return new Server(options, parts);
 }
 
-function share(clock: Clock, seed: number | undefined, budgetBytes: number): ProcessContext {
-  const pool = new BufferPool();
-  const cork = new Cork(pool);
-  const counters = new Counters();
-  const scope = new PayloadScope();
-  const budget = new SendBudget(budgetBytes);
-  return {
-    clock,
-    pool,
-    cork,
-    counters,
-    scope,
-    budget,
-    wheel: new TimerWheel(TICK_MS),
-    prng: new Prng(seed ?? Prng.randomSeed()),
-    reader: new MessageReader(scope),
-    outbound: new Outbound(pool, cork, counters, budget),
-    turn: { owner: null, work: 0 },
-  };
+function topicLimits({ topic }: Options): TopicLimits {
+  const { perConnectionMax, nameBytesMax, max, backlogEventsMax } = topic;
+  return { perConnectionMax, nameBytesMax, topicsMax: max, backlogEventsMax };
 }
 
 /** What every log line about a connection carries. */
 function fieldsOf(connection: Connection): { connection: string; transport: string } {
   return { connection: connection.id, transport: connection.context.transport.kind };
-}
-
-const encoder = new TextEncoder();
-
-function bytesOf(payload: Uint8Array | string): Uint8Array {
-  if (typeof payload === "string") return encoder.encode(payload);
-  if (payload instanceof Uint8Array) return payload;
-  throw new TypeError("a payload is a Uint8Array or a string");
 }

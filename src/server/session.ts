@@ -11,6 +11,7 @@ import {
   type Subscribe,
 } from "../wire/messages.ts";
 import type { Options } from "../config/options.ts";
+import { acknowledge } from "./acknowledge.ts";
 import type { Registry } from "./registry.ts";
 import { fail, type Router } from "./router.ts";
 import type { Topics } from "./topics.ts";
@@ -19,14 +20,15 @@ import type { Topics } from "./topics.ts";
 const CLIENT_NAME_MAX = 128;
 
 export class Session {
-  readonly #options: Options;
+  /** The server's: they are replaced when they change. */
+  options: Options;
   readonly #node: string;
   readonly #router: Router;
   readonly #topics: Topics;
   readonly #registry: Registry;
 
   constructor(options: Options, node: string, router: Router, topics: Topics, registry: Registry) {
-    this.#options = options;
+    this.options = options;
     this.#node = node;
     this.#router = router;
     this.#topics = topics;
@@ -60,8 +62,8 @@ export class Session {
       id,
       welcome: {
         connectionId: connection.id,
-        heartbeatMs: this.#options.connection.heartbeatMs,
-        maxFrameBytes: this.#options.frame.bytesMax,
+        heartbeatMs: this.options.connection.heartbeatMs,
+        maxFrameBytes: this.options.frame.bytesMax,
         node: this.#node,
         version: PROTOCOL_VERSION,
       },
@@ -86,7 +88,7 @@ export class Session {
         return;
       case "unsubscribe":
         this.#topics.unsubscribe(connection, message.unsubscribe!.topic);
-        succeed(connection, message.id);
+        acknowledge(connection, message.id);
         return;
       default:
         connection.close("protocol_error", "unknown_body");
@@ -95,7 +97,7 @@ export class Session {
 
   /** The labels, null for none, or what is wrong with them. */
   #labels(hello: Hello): ReadonlyMap<string, string> | null | string {
-    const { max, bytesMax } = this.#options.label;
+    const { max, bytesMax } = this.options.label;
     const labels = Object.entries(hello.labels);
     if (labels.length === 0) return null;
     if (labels.length > max) return `more than ${max} labels`;
@@ -109,14 +111,14 @@ export class Session {
   }
 
   #publish(connection: Connection, id: number, { topic, payload }: Publish): void {
-    if (!this.#options.topic.publishFromClients) {
+    if (!this.options.topic.publishFromClients) {
       fail(connection, id, STATUS.PERMISSION_DENIED, "clients may not publish here");
     } else if (!this.#topics.isNameValid(topic)) {
       fail(connection, id, STATUS.INVALID_ARGUMENT, this.#nameAdvice());
     } else if (this.#topics.publish(topic, payload) === "busy") {
       fail(connection, id, STATUS.RESOURCE_EXHAUSTED, "the topic is behind", true);
     } else {
-      succeed(connection, id);
+      acknowledge(connection, id);
     }
   }
 
@@ -125,11 +127,12 @@ export class Session {
       fail(connection, id, STATUS.INVALID_ARGUMENT, this.#nameAdvice());
       return;
     }
-    const outcome = this.#topics.subscribe(connection, topic);
+    const outcome = this.#topics.subscribe(connection, topic, id);
+    if (outcome === "joining") return;
     if (outcome === "subscribed") {
-      succeed(connection, id);
+      acknowledge(connection, id);
     } else if (outcome === "too_many_of_connection") {
-      const text = `more than ${this.#options.topic.perConnectionMax} subscriptions`;
+      const text = `more than ${this.options.topic.perConnectionMax} subscriptions`;
       fail(connection, id, STATUS.RESOURCE_EXHAUSTED, text);
     } else {
       fail(connection, id, STATUS.RESOURCE_EXHAUSTED, "the node has too many topics", true);
@@ -137,7 +140,7 @@ export class Session {
   }
 
   #nameAdvice(): string {
-    return `a topic's name has 1 to ${this.#options.topic.nameBytesMax} bytes`;
+    return `a topic's name has 1 to ${this.options.topic.nameBytesMax} bytes`;
   }
 }
 
@@ -146,10 +149,4 @@ function shortened(name: string): string {
   if (name.length <= CLIENT_NAME_MAX) return name;
   // A copy: a slice would keep the whole string alive.
   return Buffer.from(name.slice(0, CLIENT_NAME_MAX)).toString();
-}
-
-const NOTHING = new Uint8Array(0);
-
-function succeed(connection: Connection, id: number): void {
-  if (id !== 0) connection.context.outbound.result(connection, id, NOTHING);
 }

@@ -9,6 +9,7 @@ import { WebSocketTransport } from "../transport/websocket.ts";
 import type { Listener } from "./listener.ts";
 import { loopReport, type LoopReport } from "./loop-report.ts";
 import { OPEN_STATES } from "./metric-table.ts";
+import { readiness, type Readiness } from "./readiness.ts";
 import type { Server, ServerState } from "./server.ts";
 
 /** Changes when a field changes its meaning or goes away; new fields do not change it. */
@@ -22,6 +23,8 @@ export interface StatsReport {
   readonly node: string;
   readonly nodeVersion: string;
   readonly state: ServerState;
+  /** What /readyz says. */
+  readonly readiness: Readiness;
   /** Milliseconds since start(); 0 before. */
   readonly uptimeMs: number;
   readonly rssBytes: number;
@@ -136,6 +139,7 @@ export class Stats {
       node: server.node,
       nodeVersion: process.versions.node,
       state: server.state,
+      readiness: readiness(server),
       uptimeMs: this.#startedMs === null ? 0 : Math.round(clock.now() - this.#startedMs),
       rssBytes: memory.rss,
       heapUsedBytes: memory.heapUsed,

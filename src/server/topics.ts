@@ -2,17 +2,24 @@
 // topic in publish order. A topic exists while somebody subscribes to it: its offsets begin anew
 // when it comes to life again. Large topics are served in slices, so that one publish cannot hold
 // up the loop.
+//
+// With a bus, events take the way over it, so that all its members see them in one order: publish()
+// hands them to the bus, and what the bus brings is served. A topic is joined while somebody here
+// subscribes to it, and a Subscribe is answered when the bus has confirmed that.
 
 import { assert } from "../base/assert.ts";
 import type { BufferPool, Bytes } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Bus } from "../bus/bus.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { Turn } from "../connection/connection-context.ts";
-import type { EventFlow, QueueEntry, SlowConsumerPolicy } from "../connection/send-queue.ts";
+import type { SlowConsumerPolicy } from "../connection/send-queue.ts";
 import type { FrameWriter } from "../wire/frame-writer.ts";
 import type { Payload } from "../wire/payload.ts";
+import { acknowledge } from "./acknowledge.ts";
 import { SharedFrames } from "./shared-frames.ts";
 import { SLICE } from "./slices.ts";
+import { type Fanout, Subscription, Topic } from "./topic.ts";
 
 /** Memory that events waiting for their fan-out may take in the process. */
 const BACKLOG_BYTES_MAX = 64 * 1_048_576;
@@ -30,59 +37,25 @@ export interface TopicLimits {
   readonly backlogEventsMax: number;
 }
 
-class Subscription implements EventFlow {
-  readonly connection: Connection;
-  readonly topic: Topic;
-  readonly policy: SlowConsumerPolicy;
-  /** Offset of the last event before it joined: only later ones are meant for it. */
-  readonly joinedAt: number;
-  missed: number = 0;
-  first: QueueEntry | null = null;
-  last: QueueEntry | null = null;
-
-  constructor(connection: Connection, topic: Topic, policy: SlowConsumerPolicy) {
-    this.connection = connection;
-    this.topic = topic;
-    this.policy = policy;
-    this.joinedAt = topic.offset;
-  }
-
-  get topicName(): string {
-    return this.topic.name;
-  }
-}
-
-/** An event on its way to its subscribers, in every framing that they use. */
-interface Fanout {
-  readonly offset: number;
-  readonly frames: SharedFrames;
-}
-
-class Topic {
-  readonly name: string;
-  /** Of the newest event. */
-  offset: number = 0;
-  readonly subscribers: Set<Subscription> = new Set();
-  /** Events that wait; the first may be half way through its subscribers. */
-  readonly backlog: Fanout[] = [];
-  position: Iterator<Subscription> | null = null;
-
-  constructor(name: string) {
-    this.name = name;
-  }
-}
-
-export type SubscribeOutcome = "subscribed" | "too_many_of_connection" | "too_many_topics";
+/** "joining": the Subscribe is answered from here, when the bus has confirmed it. */
+export type SubscribeOutcome =
+  | "subscribed"
+  | "joining"
+  | "too_many_of_connection"
+  | "too_many_topics";
 export type PublishOutcome = "published" | "busy";
 
 export class Topics {
-  readonly #limits: TopicLimits;
+  /** What exists already stays, whatever they say. */
+  limits: TopicLimits;
   readonly #pool: BufferPool;
   readonly #clock: Clock;
   readonly #turn: Turn;
   readonly #policyFor: (topic: string) => SlowConsumerPolicy | null;
   /** One writer per framing that listeners with sessions use. */
   readonly #writers: readonly FrameWriter[];
+  /** Null: there is none, or it has ended. */
+  #bus: Bus | null;
   readonly #topics: Map<string, Topic> = new Map();
   readonly #busy: Topic[] = [];
   #isScheduled: boolean = false;
@@ -93,6 +66,8 @@ export class Topics {
   published: number = 0;
   /** Events handed to subscribers' connections since the start. */
   delivered: number = 0;
+  /** Events of joined topics that the bus lost or that came while too many waited. */
+  lost: number = 0;
 
   constructor(
     limits: TopicLimits,
@@ -101,9 +76,11 @@ export class Topics {
     writers: readonly FrameWriter[],
     turn: Turn,
     policyFor: (topic: string) => SlowConsumerPolicy | null,
+    bus: Bus | null,
   ) {
+    this.#bus = bus;
     this.#turn = turn;
-    this.#limits = limits;
+    this.limits = limits;
     this.#pool = pool;
     this.#clock = clock;
     this.#writers = writers;
@@ -128,30 +105,29 @@ export class Topics {
   }
 
   isNameValid(name: string): boolean {
-    if (name === "" || name.length > this.#limits.nameBytesMax) return false;
+    if (name === "" || name.length > this.limits.nameBytesMax) return false;
     // A UTF-16 unit takes at most three bytes.
-    if (name.length * 3 <= this.#limits.nameBytesMax) return true;
-    return Buffer.byteLength(name) <= this.#limits.nameBytesMax;
+    if (name.length * 3 <= this.limits.nameBytesMax) return true;
+    return Buffer.byteLength(name) <= this.limits.nameBytesMax;
   }
 
-  /** Subscribing twice is the same as once. */
-  subscribe(connection: Connection, name: string): SubscribeOutcome {
+  /** Subscribing twice is the same as once. `id` is that of the Subscribe. */
+  subscribe(connection: Connection, name: string, id: number): SubscribeOutcome {
     const own = connection.subscriptions;
-    if (own?.has(name) === true) return "subscribed";
-    if ((own?.size ?? 0) >= this.#limits.perConnectionMax) return "too_many_of_connection";
+    const known = own?.get(name) as Subscription | undefined;
+    if (known !== undefined) return wait(known, id);
+    if ((own?.size ?? 0) >= this.limits.perConnectionMax) return "too_many_of_connection";
     let topic = this.#topics.get(name);
     if (topic === undefined) {
-      if (this.#topics.size >= this.#limits.topicsMax) return "too_many_topics";
-      topic = new Topic(name);
-      this.#topics.set(name, topic);
+      if (this.#topics.size >= this.limits.topicsMax) return "too_many_topics";
+      topic = this.#newTopic(name);
     }
-    const policy = this.#policyFor(name) ?? connection.context.limits.policy;
-    const subscription = new Subscription(connection, topic, policy);
+    const subscription = new Subscription(connection, topic, this.#policyFor(name));
     topic.subscribers.add(subscription);
     connection.subscriptions ??= new Map();
     connection.subscriptions.set(name, subscription);
     this.#subscriptions++;
-    return "subscribed";
+    return wait(subscription, id);
   }
 
   /** Unsubscribing from what one is not subscribed to does nothing. */
@@ -160,6 +136,8 @@ export class Topics {
     if (subscription === undefined) return;
     connection.subscriptions!.delete(name);
     if (connection.subscriptions!.size === 0) connection.subscriptions = null;
+    // It was subscribed, if only to nothing: answers keep their order.
+    confirm(subscription);
     this.#leave(subscription);
   }
 
@@ -173,32 +151,85 @@ export class Topics {
   /** Takes the event: it has been, or will be, handed to everybody who is subscribed now. */
   publish(name: string, payload: Payload | Bytes): PublishOutcome {
     const topic = this.#topics.get(name);
-    if (topic === undefined) {
-      this.published++;
-      return "published";
+    if (topic !== undefined && this.#isFull(topic, payload.length)) return "busy";
+    if (this.#bus !== null) {
+      const bytes = payload instanceof Uint8Array ? payload : payload.view();
+      if (this.#bus.publish(name, bytes) === "full") return "busy";
+    } else if (topic !== undefined) {
+      topic.offset++;
+      this.#fanOut(topic, payload);
     }
-    if (topic.backlog.length >= this.#limits.backlogEventsMax) return "busy";
-    if (this.#backlogBytes + payload.length > BACKLOG_BYTES_MAX) return "busy";
     this.published++;
-    topic.offset++;
-    const event = { topic: name, payload: payload as Bytes, offset: topic.offset };
+    return "published";
+  }
+
+  /** The bus has ended: every topic goes on by itself, from the offset that it has. */
+  goLocal(): void {
+    this.#bus = null;
+    for (const topic of this.#topics.values()) {
+      if (!topic.isJoined) this.#onJoined(topic, topic.offset);
+    }
+  }
+
+  #newTopic(name: string): Topic {
+    const topic = new Topic(name, this.#bus === null);
+    this.#topics.set(name, topic);
+    this.#bus?.join(name, {
+      onJoined: (offset) => this.#onJoined(topic, offset),
+      onEvent: (offset, payload) => this.#onEvent(topic, offset, payload),
+    });
+    return topic;
+  }
+
+  #onJoined(topic: Topic, offset: number): void {
+    topic.isJoined = true;
+    topic.offset = offset;
+    topic.servedTo = offset;
+    for (const subscription of topic.subscribers) {
+      subscription.joinedAt = offset;
+      confirm(subscription);
+    }
+  }
+
+  /** @returns to how many connections it was sent at once. */
+  #onEvent(topic: Topic, offset: number, payload: Bytes): number {
+    this.lost += offset - topic.offset - 1;
+    topic.offset = offset;
+    if (this.#isFull(topic, payload.length)) {
+      this.lost++;
+      return 0;
+    }
+    this.#fanOut(topic, payload);
+    return topic.subscribers.size;
+  }
+
+  #isFull(topic: Topic, bytes: number): boolean {
+    if (topic.backlog.length >= this.limits.backlogEventsMax) return true;
+    return this.#backlogBytes + bytes > BACKLOG_BYTES_MAX;
+  }
+
+  /** The event of the topic's offset. */
+  #fanOut(topic: Topic, payload: Payload | Bytes): void {
+    const { offset } = topic;
+    const event = { topic: topic.name, payload: payload as Bytes, offset };
     const frames = new SharedFrames(this.#pool, this.#writers, { event });
-    topic.backlog.push({ offset: topic.offset, frames });
+    topic.backlog.push({ offset, lost: offset - topic.servedTo - 1, frames });
+    topic.servedTo = offset;
     this.#backlogBytes += frames.bytes;
     // Whoever publishes from inside a fan-out of the same topic waits behind it.
-    if (topic.backlog.length > 1) return "published";
+    if (topic.backlog.length > 1) return;
     this.#busy.push(topic);
     if (topic.subscribers.size <= SLICE) {
       this.#turn.work += topic.subscribers.size / EVENTS_PER_WORK;
       this.#serve(topic);
     }
     this.#schedule();
-    return "published";
   }
 
   #deliver(subscription: Subscription, fanout: Fanout): void {
     if (fanout.offset <= subscription.joinedAt) return;
     const { connection } = subscription;
+    if (fanout.lost > 0) miss(subscription, fanout);
     const frame = fanout.frames.frameFor(connection);
     assert(frame !== null, "every framing with sessions has a writer");
     connection.context.outbound.event(connection, subscription, frame);
@@ -245,6 +276,29 @@ export class Topics {
 
   #forgetIfEmpty(topic: Topic): void {
     if (topic.subscribers.size > 0 || topic.backlog.length > 0) return;
-    if (this.#topics.get(topic.name) === topic) this.#topics.delete(topic.name);
+    if (this.#topics.get(topic.name) !== topic) return;
+    this.#topics.delete(topic.name);
+    this.#bus?.leave(topic.name);
   }
+}
+
+function wait(subscription: Subscription, id: number): "subscribed" | "joining" {
+  if (subscription.topic.isJoined) return "subscribed";
+  subscription.waiting ??= [];
+  subscription.waiting.push(id);
+  return "joining";
+}
+
+/** Answers what waits for the subscription. */
+function confirm(subscription: Subscription): void {
+  const { connection, waiting } = subscription;
+  subscription.waiting = null;
+  for (const id of waiting ?? []) acknowledge(connection, id);
+}
+
+/** Events before this one were lost: those that were meant for the subscriber, its Gap tells. */
+function miss(subscription: Subscription, { offset, lost }: Fanout): void {
+  const missed = Math.min(lost, offset - 1 - subscription.joinedAt);
+  subscription.missed += missed;
+  subscription.connection.context.counters.eventsDropped += missed;
 }

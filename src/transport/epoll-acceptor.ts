@@ -67,6 +67,11 @@ export class EpollAcceptor {
     return this.#acceptor !== -1;
   }
 
+  /** Number of the native acceptor; -1 where it does not listen. */
+  get index(): number {
+    return this.#acceptor;
+  }
+
   /**
    * Rejects with HOLDFAST_LISTEN_FAILED. Where stop() comes first it resolves and does not listen.
    */

@@ -66,6 +66,17 @@ export interface NativeAddon {
     queued: Float64Array,
     onTurn: () => void,
   ) => NativeLoop;
+  /**
+   * Opens a socket that listens and that nobody accepts on; it closes on exec.
+   * @param isShared 1: beside others of the same user that say so too (SO_REUSEPORT).
+   * @returns the file.
+   */
+  openListeningIp(ip: string, port: number, backlog: number, isShared: number): number;
+  openListeningPath(path: string, backlog: number): number;
+  /** Lets others listen beside it from now on. */
+  sharePort(fd: number): number;
+  /** Where a file listens: `address:port` or `unix:path`; -errno where it does not. */
+  fileListening(fd: number): string | number;
   /** Closes a file that was accepted and not adopted. */
   closeFile(fd: number): void;
   /** Who is at the other end of such a file. */

@@ -3,7 +3,7 @@
 
 import type { Bytes, Slab } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
-import { EpollAcceptor, type AcceptorOptions } from "./epoll-acceptor.ts";
+import { AcceptorSet, type AcceptorSetOptions } from "./acceptor-set.ts";
 import type { EpollLoop, LoopMember } from "./epoll-loop.ts";
 import {
   type ChannelId,
@@ -16,7 +16,7 @@ import {
   type WriteOutcome,
 } from "./transport.ts";
 
-export interface TcpEpollOptions extends AcceptorOptions {
+export interface TcpEpollOptions extends AcceptorSetOptions {
   /**
    * Bytes that may wait for one peer. Whoever writes keeps to a limit of its own: this one only
    * guards the process, and a connection that passes it is reset.
@@ -33,7 +33,7 @@ export class TcpEpollTransport implements Transport, LoopMember {
   readonly #handler: TransportHandler;
   readonly #loop: EpollLoop;
   readonly #member: number;
-  readonly #acceptor: EpollAcceptor;
+  readonly #acceptors: AcceptorSet;
   #openChannels: number = 0;
   #isDestroyed: boolean = false;
 
@@ -41,7 +41,7 @@ export class TcpEpollTransport implements Transport, LoopMember {
     this.#handler = handler;
     this.#loop = loop;
     this.#member = loop.join(this);
-    this.#acceptor = new EpollAcceptor("TCP", loop, this.#member, options, clock);
+    this.#acceptors = new AcceptorSet("TCP", loop, this.#member, options, clock);
     loop.allowQueue(options.queueBytesMax);
   }
 
@@ -50,21 +50,29 @@ export class TcpEpollTransport implements Transport, LoopMember {
   }
 
   listen(): Promise<TransportAddress> {
-    return this.#acceptor.listen();
+    return this.#acceptors.listen();
   }
 
   stopAccepting(): void {
-    this.#acceptor.stop();
+    this.#acceptors.stop();
   }
 
   async resumeAccepting(): Promise<void> {
-    await this.#acceptor.listen();
+    await this.#acceptors.listen();
+  }
+
+  adopt(fds: readonly number[]): Promise<void> {
+    return this.#acceptors.adopt(fds);
+  }
+
+  release(fds: readonly number[]): void {
+    this.#acceptors.release(fds);
   }
 
   destroy(): void {
     if (this.#isDestroyed) return;
     this.#isDestroyed = true;
-    this.#acceptor.destroy();
+    this.#acceptors.destroy();
     for (const channel of this.#loop.channelsOf(this.#member)) this.#loop.reset(channel);
     if (this.#openChannels === 0) this.#loop.leave(this.#member);
   }
@@ -129,7 +137,7 @@ export class TcpEpollTransport implements Transport, LoopMember {
 
   onClosed(channel: ChannelId, error: string): void {
     this.#openChannels--;
-    this.#acceptor.retry();
+    this.#acceptors.retry();
     try {
       this.#handler.onClose(channel, error === "" ? "closed" : "reset", error);
     } finally {
@@ -140,8 +148,9 @@ export class TcpEpollTransport implements Transport, LoopMember {
   /** Nothing here connects. */
   onConnected(): void {}
 
+  /** Who was accepted in the batch in which accepting stopped is here, and is not sent away. */
   onAccepted(_acceptor: number, fd: number): void {
-    const isAdmitted = this.#acceptor.isListening && this.#handler.admit();
+    const isAdmitted = this.#handler.admit();
     // Whoever is asked may destroy this instead of answering.
     if (!isAdmitted || this.#isDestroyed) {
       this.#loop.addon.closeFile(fd);
@@ -156,8 +165,8 @@ export class TcpEpollTransport implements Transport, LoopMember {
     this.#handler.onOpen(channel);
   }
 
-  onAcceptError(_acceptor: number, error: string): void {
-    this.#acceptor.starve();
+  onAcceptError(acceptor: number, error: string): void {
+    this.#acceptors.starve(acceptor);
     this.#handler.onAcceptError(error);
   }
 }

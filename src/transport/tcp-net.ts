@@ -129,10 +129,11 @@ export class TcpNetTransport implements Transport {
     return this.#address;
   }
 
-  stopAccepting(): void {
+  stopAccepting(isForGood: boolean = false): void {
     this.#isWanted = false;
-    // An inherited socket could not be opened again, so it stays: what comes is closed at once.
-    if ((this.#options.fd ?? null) === null) this.#letGo();
+    // An inherited socket could not be opened again: node:net cannot duplicate it. So it stays
+    // while it may be wanted again, and what comes is closed at once.
+    if (isForGood || (this.#options.fd ?? null) === null) this.#letGo();
   }
 
   async resumeAccepting(): Promise<void> {
@@ -141,8 +142,7 @@ export class TcpNetTransport implements Transport {
   }
 
   destroy(): void {
-    this.stopAccepting();
-    this.#letGo();
+    this.stopAccepting(true);
     for (const socket of this.#channels.entries()) this.#cut(socket);
   }
 

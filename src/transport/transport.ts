@@ -115,10 +115,22 @@ export interface Transport {
 
   /** Rejects with HOLDFAST_LISTEN_FAILED. */
   listen(): Promise<TransportAddress>;
-  /** Closes the listening socket; connections stay. */
-  stopAccepting(): void;
+  /**
+   * Closes the listening socket; connections stay.
+   * @param isForGood it is not resumed any more: an inherited socket that could not be opened again
+   * is closed too, so that whoever else has it serves those who come.
+   */
+  stopAccepting(isForGood?: boolean): void;
   /** Opens it again at the same address. Rejects with HOLDFAST_LISTEN_FAILED. */
   resumeAccepting(): Promise<void>;
+  /**
+   * Accepts on these inherited listening sockets too, besides its own; those that it has already
+   * make no difference. While accepting is stopped it begins when that is resumed. Rejects with
+   * HOLDFAST_LISTEN_FAILED, HOLDFAST_SERVER_STATE; without the method it can adopt none.
+   */
+  adopt?(fds: readonly number[]): Promise<void>;
+  /** Accepts on these no more; they stay open. Those that it does not have make no difference. */
+  release?(fds: readonly number[]): void;
   /** Cuts off every connection and lets everything go. */
   destroy(): void;
 

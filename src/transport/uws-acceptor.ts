@@ -3,7 +3,7 @@
 
 import { connect } from "node:net";
 import type { Clock } from "../base/clock.ts";
-import { EpollAcceptor } from "./epoll-acceptor.ts";
+import { AcceptorSet } from "./acceptor-set.ts";
 import { EpollLoop, type LoopMember } from "./epoll-loop.ts";
 import type { TransportAddress, TransportHandler } from "./transport.ts";
 import type { UwsApp, UwsModule } from "./uws.ts";
@@ -11,18 +11,25 @@ import type { UwsApp, UwsModule } from "./uws.ts";
 /** Connections that the kernel holds until they are accepted. */
 const BACKLOG = 4_096;
 
+/** The address, or listening sockets that this process was started with instead. */
+export interface UwsPlace {
+  readonly host: string;
+  readonly port: number;
+  readonly fds?: readonly number[] | null;
+}
+
 export class UwsAcceptor implements LoopMember {
   readonly #app: UwsApp;
   readonly #loop: EpollLoop;
   readonly #handler: Pick<TransportHandler, "admit" | "onAcceptError">;
   readonly #member: number;
-  readonly #acceptor: EpollAcceptor;
+  readonly #acceptors: AcceptorSet;
   #isDestroyed: boolean = false;
 
   constructor(
     app: UwsApp,
     loop: EpollLoop,
-    where: { readonly host: string; readonly port: number },
+    { host, port, fds = null }: UwsPlace,
     handler: Pick<TransportHandler, "admit" | "onAcceptError">,
     clock: Clock,
   ) {
@@ -30,45 +37,53 @@ export class UwsAcceptor implements LoopMember {
     this.#loop = loop;
     this.#handler = handler;
     this.#member = loop.join(this);
-    const { host, port } = where;
-    const address = { host, port, path: null, fd: null };
+    const address = { host, port, path: null, fd: null, fds };
     const sockets = { backlog: BACKLOG, noDelay: true, keepAliveMs: 0, userTimeoutMs: 0 };
     const options = { ...address, ...sockets };
-    this.#acceptor = new EpollAcceptor("WebSocket", loop, this.#member, options, clock);
+    this.#acceptors = new AcceptorSet("WebSocket", loop, this.#member, options, clock);
   }
 
   /**
    * Rejects with HOLDFAST_LISTEN_FAILED. Where stop() comes first it resolves and does not listen.
    */
   listen(): Promise<TransportAddress> {
-    return this.#acceptor.listen();
+    return this.#acceptors.listen();
+  }
+
+  adopt(fds: readonly number[]): Promise<void> {
+    return this.#acceptors.adopt(fds);
+  }
+
+  release(fds: readonly number[]): void {
+    this.#acceptors.release(fds);
   }
 
   stop(): void {
-    this.#acceptor.stop();
+    this.#acceptors.stop();
   }
 
   destroy(): void {
     if (this.#isDestroyed) return;
     this.#isDestroyed = true;
-    this.#acceptor.destroy();
+    this.#acceptors.destroy();
     this.#loop.leave(this.#member);
   }
 
   /** A file may be free. */
   retry(): void {
-    this.#acceptor.retry();
+    this.#acceptors.retry();
   }
 
+  /** Who was accepted in the batch in which accepting stopped is here, and is not sent away. */
   onAccepted(_acceptor: number, fd: number): void {
-    const isAdmitted = this.#acceptor.isListening && this.#handler.admit();
+    const isAdmitted = this.#handler.admit();
     // Whoever is asked may destroy this instead of answering.
     if (isAdmitted && !this.#isDestroyed) this.#app.adoptSocket!(fd);
     else this.#loop.addon.closeFile(fd);
   }
 
-  onAcceptError(_acceptor: number, error: string): void {
-    this.#acceptor.starve();
+  onAcceptError(acceptor: number, error: string): void {
+    this.#acceptors.starve(acceptor);
     this.#handler.onAcceptError(error);
   }
 

@@ -10,6 +10,7 @@ export class UwsListener {
   readonly #app: UwsApp;
   readonly #uws: UwsModule;
   readonly #wanted: TransportAddress;
+  readonly #isShared: boolean;
   #listening: object | null = null;
   #isWanted: boolean = false;
   #isDestroyed: boolean = false;
@@ -17,11 +18,17 @@ export class UwsListener {
   #address: TransportAddress | null = null;
   #opening: Promise<void> | null = null;
 
-  /** @param wanted port 0: any free one. */
-  constructor(app: UwsApp, uws: UwsModule, wanted: TransportAddress) {
+  /**
+   * @param wanted port 0: any free one.
+   * @param isShared other processes of the same server listen on the same port, each with a socket
+   * of its own: the kernel spreads connections over them, and what one has not accepted when it
+   * ends is lost. Then the port may not be 0.
+   */
+  constructor(app: UwsApp, uws: UwsModule, wanted: TransportAddress, isShared: boolean) {
     this.#app = app;
     this.#uws = uws;
     this.#wanted = wanted;
+    this.#isShared = isShared;
   }
 
   /**
@@ -54,12 +61,7 @@ export class UwsListener {
     if (this.#listening !== null) return;
     const wanted = this.#address ?? this.#wanted;
     if (this.#isDestroyed) throw listenError("WebSocket", wanted, { code: "ESHUTDOWN" });
-    // uWebSockets.js says only that it failed, and shares a port that is taken without a word; and
-    // a port that it chose itself cannot be opened again. So net tries first and tells why, and
-    // where.
-    const port = await tryPort(wanted).catch((error: unknown) => {
-      throw listenError("WebSocket", wanted, error);
-    });
+    const port = this.#isShared ? sharedPort(wanted) : await freePort(wanted);
     if (!this.#isWanted) return;
     let token: object | false = false;
     // Called before it returns.
@@ -69,12 +71,32 @@ export class UwsListener {
     if (token === false) {
       throw new HoldfastError(
         "HOLDFAST_LISTEN_FAILED",
-        `cannot listen for WebSocket on ${wanted.host}:${port}: uWebSockets.js refused`,
+        `cannot listen for WebSocket on ${wanted.host}:${port}: uWebSockets.js refused. ` +
+          "Another program may listen there, or this machine has no such address.",
       );
     }
     this.#listening = token;
     this.#address = { host: wanted.host, port, path: null };
   }
+}
+
+function sharedPort({ host, port }: TransportAddress): number {
+  if (port !== 0) return port;
+  throw new HoldfastError(
+    "HOLDFAST_LISTEN_FAILED",
+    `cannot listen for WebSocket on ${host}:0: uWebSockets.js listens by itself here, and every ` +
+      "worker would get another port: choose one (websocket.port)",
+  );
+}
+
+/**
+ * uWebSockets.js says only that it failed, and shares a port that is taken without a word; and a
+ * port that it chose itself cannot be opened again. So net tries first and tells why, and where.
+ */
+function freePort(wanted: TransportAddress): Promise<number> {
+  return tryPort(wanted).catch((error: unknown) => {
+    throw listenError("WebSocket", wanted, error);
+  });
 }
 
 /**

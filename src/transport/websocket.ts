@@ -6,6 +6,7 @@
 
 import type { Slab } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
+import { HoldfastError } from "../base/errors.ts";
 import { ChannelTable } from "./channel-table.ts";
 import type { EpollLoop } from "./epoll-loop.ts";
 import {
@@ -27,6 +28,10 @@ export interface WebSocketOptions extends UpgradeRules {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
+  /** Listening sockets that this process was started with, instead of host and port. */
+  readonly fds?: readonly number[] | null;
+  /** Other processes of the same server may listen on the same port. */
+  readonly isShared?: boolean;
   /**
    * Longest message in bytes; beyond it uWebSockets.js cuts the connection without a close frame.
    */
@@ -117,6 +122,14 @@ export class WebSocketTransport implements Transport {
     await this.listen();
   }
 
+  async adopt(fds: readonly number[]): Promise<void> {
+    await this.#adopter().adopt(fds);
+  }
+
+  release(fds: readonly number[]): void {
+    this.#adopter().release(fds);
+  }
+
   destroy(): void {
     this.#isWanted = false;
     this.#isDestroyed = true;
@@ -176,6 +189,12 @@ export class WebSocketTransport implements Transport {
     return status === 0 ? WRITE.QUEUED : WRITE.REFUSED;
   }
 
+  #adopter(): UwsAcceptor {
+    if (this.#source instanceof UwsAcceptor) return this.#source;
+    const text = "the WebSocket listener accepts by uWebSockets.js, which takes no other's sockets";
+    throw new HoldfastError("HOLDFAST_SERVER_STATE", text);
+  }
+
   async #choose(): Promise<void> {
     this.#source = await this.#newSource();
     if (this.#isDestroyed) this.#source.destroy();
@@ -183,15 +202,16 @@ export class WebSocketTransport implements Transport {
 
   async #newSource(): Promise<UwsAcceptor | UwsListener> {
     const { uws } = this.#loaded;
-    const { host, port } = this.#options;
+    const { host, port, fds = null, isShared = false } = this.#options;
     const loop = this.#loop;
     const fault = typeof loop === "string" ? loop : await adoptionFault(uws, loop, this.#clock);
     if (fault === null) {
-      const where = { host, port };
+      const where = { host, port, fds };
       return new UwsAcceptor(this.#app, loop as EpollLoop, where, this.#handler, this.#clock);
     }
+    if (fds !== null) throw heldInVain(fault);
     this.#options.onOwnListener(fault);
-    return new UwsListener(this.#app, uws, { host, port, path: null });
+    return new UwsListener(this.#app, uws, { host, port, path: null }, isShared);
   }
 
   /** Called for each file that it has accepted or adopted, and for each that closes unupgraded. */
@@ -311,6 +331,14 @@ export class WebSocketTransport implements Transport {
     const text = code === 1006 ? Buffer.from(message).toString("latin1") : "";
     this.#handler.onClose(channel, endOf(code, text), text === "" ? `code ${code}` : text);
   }
+}
+
+function heldInVain(reason: string): HoldfastError {
+  return new HoldfastError(
+    "HOLDFAST_LISTEN_FAILED",
+    `cannot listen for WebSocket on inherited sockets: ${reason}. ` +
+      "uWebSockets.js can only listen by itself here: hand it no sockets.",
+  );
 }
 
 const NO_ROUTE: UpgradeRefusal = { status: "400 Bad Request", header: null, cause: "bad_key" };

@@ -85,7 +85,11 @@ export function planOf(seed: number, prng: Prng): SimPlan {
       },
       topic: { perConnectionMax: 5, max: 6, backlogEventsMax: 16 },
       call: { timeoutMs: CALL_TIMEOUT_MS, timeoutMsMax: CALL_TIMEOUT_MS },
-      drain: { graceMs: pick([0, 1_000, 3_000]), reconnectSpreadMs: 1_000 },
+      drain: {
+        graceMs: pick([0, 1_000, 3_000]),
+        reconnectSpreadMs: 1_000,
+        closeSpreadMs: pick([0, 500, 2_000]),
+      },
       overload: { retryAfterMs: 1_000 },
     },
   };

@@ -447,8 +447,8 @@ export class SimWorld implements SimClientOwner {
     this.#stopped = this.server.stop().then(() => {
       this.#hasStopped = true;
     });
-    const { closeTimeoutMs } = this.server.options.connection;
-    const deadline = this.server.options.drain.graceMs + closeTimeoutMs + 3_000;
+    const { connection, drain } = this.server.options;
+    const deadline = drain.graceMs + drain.closeSpreadMs + connection.closeTimeoutMs + 3_000;
     await this.#until(this.clock.now() + deadline);
     if (!this.#hasStopped) this.violated(`the server has not stopped in ${deadline} ms`);
     await this.#stopped;

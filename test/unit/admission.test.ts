@@ -121,8 +121,23 @@ describe("admission", () => {
     expect(() => other.admission.left(false)).toThrow("as many leave as came");
   });
 
-  it.each([0, -1, Number.NaN])("asserts that somebody may come (%d)", (connectionsMax) => {
-    expect(() => new Door(connectionsMax, 100)).toThrow("a server serves somebody");
+  it.each([-1, Number.NaN])("asserts that not less than nobody may come (%d)", (connectionsMax) => {
+    expect(() => new Door(connectionsMax, 100)).toThrow("nobody or somebody");
+  });
+
+  it("may be given another limit: those beyond it stay, newcomers are refused", () => {
+    const door = new Door(3, 100);
+    for (let count = 0; count < 3; count++) door.come();
+    door.admission.setConnectionsMax(1);
+    expect([door.admission.served, door.admission.isFull]).toEqual([3, true]);
+    door.admission.left(true);
+    door.admission.left(true);
+    expect(door.admission.isFull).toBe(true);
+    door.admission.left(true);
+    expect(door.admission.isFull).toBe(false);
+    door.admission.setConnectionsMax(0);
+    expect(door.admission.isFull).toBe(true);
+    expect(() => door.admission.setConnectionsMax(-1)).toThrow("nobody or somebody");
   });
 
   it.each([1, 2, 5])("of %i files still lets somebody in and opens again afterwards", (files) => {

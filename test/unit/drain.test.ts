@@ -1,7 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { STATUS } from "../../src/wire/messages.ts";
 import { type MemoryClient, MemoryServer } from "../support/memory-server.ts";
-import { call, frame, subscribe } from "../support/raw-message.ts";
+import { call, frame, goodbye, hello, subscribe } from "../support/raw-message.ts";
+
+const GRACE_MS = 3_000;
+const CLOSE_SPREAD_MS = 2_000;
+const drain = {
+  graceMs: GRACE_MS,
+  reconnectSpreadMs: 10_000,
+  closeSpreadMs: CLOSE_SPREAD_MS,
+};
 
 let running: MemoryServer;
 let answers: ((text: string) => void)[];
@@ -9,7 +17,7 @@ let answers: ((text: string) => void)[];
 beforeEach(async () => {
   answers = [];
   running = await MemoryServer.start({
-    options: { drain: { graceMs: 3_000, reconnectSpreadMs: 10_000 } },
+    options: { drain },
     memory: { windowBytes: 10_000 },
     prepare: (server) =>
       server.method("slow", () => new Promise<string>((resolve) => answers.push(resolve))),
@@ -27,6 +35,10 @@ function goAway(client: MemoryClient): { code: number; reconnectAfterMs: number 
   return last!.body === "goAway" ? last!.goAway : { code: 0, reconnectAfterMs: 0 };
 }
 
+function goAways(client: MemoryClient): number {
+  return client.messages.filter(({ body }) => body === "goAway").length;
+}
+
 /** Stops, and tells whether that has ended. */
 function stopping(options: { hasten?: boolean } = {}): { isDone: boolean } {
   const stop = { isDone: false };
@@ -35,13 +47,13 @@ function stopping(options: { hasten?: boolean } = {}): { isDone: boolean } {
 }
 
 describe("a graceful stop", () => {
-  it("tells everybody 3000 and when to come back, spread evenly, and then closes", async () => {
+  it("tells everybody 3000 and when to come back, spread evenly", async () => {
     const clients = await Promise.all(Array.from({ length: 200 }, () => running.welcome()));
-    const stop = stopping();
+    stopping();
     expect(running.server.state).toBe("draining");
     await running.clock.settle();
     const times = clients.map((client) => {
-      expect([goAway(client).code, client.closedWith]).toEqual([3_000, 3_000]);
+      expect([goAway(client).code, client.closedWith]).toEqual([3_000, null]);
       return goAway(client).reconnectAfterMs;
     });
     expect(Math.min(...times)).toBeGreaterThanOrEqual(0);
@@ -50,8 +62,75 @@ describe("a graceful stop", () => {
       const inFifth = times.filter((time) => Math.floor(time / 2_000) === fifth);
       expect(inFifth.length).toBeGreaterThan(20);
     }
-    expect([stop.isDone, running.server.state]).toEqual([true, "stopped"]);
-    expect(running.server.closedByCause.draining).toBe(200);
+  });
+
+  it("lets those that are told choose their moment, and closes none during the grace", async () => {
+    const clients = await Promise.all(Array.from({ length: 20 }, () => running.welcome()));
+    const stop = stopping();
+    await running.clock.advance(GRACE_MS - 100);
+    expect(clients.filter(({ closedWith }) => closedWith !== null)).toEqual([]);
+    for (const client of clients) client.peer.end();
+    await running.clock.settle();
+    expect(clients.map(({ closedWith }) => closedWith)).toEqual(clients.map(() => 3_000));
+    expect(clients.map(goAways)).toEqual(clients.map(() => 1));
+    expect(stop.isDone).toBe(true);
+    expect(running.server.closedByCause.draining).toBe(20);
+  });
+
+  it("counts a Goodbye after GoAway as what it is, and does not say GoAway twice", async () => {
+    const client = await running.welcome();
+    const stop = stopping();
+    await running.clock.settle();
+    client.sendBody(goodbye());
+    await running.clock.settle();
+    expect([goAways(client), stop.isDone]).toEqual([1, true]);
+    expect(running.server.closedByCause.goodbye).toBe(1);
+  });
+
+  it("closes those that stay in order, spread evenly after the grace", async () => {
+    const clients = await Promise.all(Array.from({ length: 100 }, () => running.welcome()));
+    const stop = stopping();
+    await running.clock.advance(GRACE_MS);
+    const closed = (): number => clients.filter(({ closedWith }) => closedWith === 3_000).length;
+    const each = 10;
+    for (let tenth = 0; tenth < 10; tenth++) {
+      expect(closed()).toBeGreaterThanOrEqual(each * tenth - 4);
+      expect(closed()).toBeLessThanOrEqual(each * tenth + 4);
+      await running.clock.advance(CLOSE_SPREAD_MS / 10);
+    }
+    expect([closed(), stop.isDone, running.server.state]).toEqual([100, true, "stopped"]);
+    expect(clients.map(goAways)).toEqual(clients.map(() => 1));
+    expect(running.server.closedByCause.draining).toBe(100);
+  });
+
+  it.each([0, 1])(
+    "with a spread of %i ms closes all of them when the grace is over",
+    async (ms) => {
+      running.server.reconfigure({
+        ...running.server.options,
+        drain: { ...drain, closeSpreadMs: ms },
+      });
+      const clients = await Promise.all(Array.from({ length: 2_500 }, () => running.welcome()));
+      const stop = stopping();
+      await running.clock.advance(GRACE_MS - 10);
+      expect(clients.filter(({ closedWith }) => closedWith !== null)).toEqual([]);
+      await running.clock.advance(70);
+      expect(clients.filter(({ closedWith }) => closedWith === 3_000).length).toBe(2_500);
+      expect(stop.isDone).toBe(true);
+    },
+  );
+
+  it("without grace begins to close at once, and tells everybody before", async () => {
+    const options = { ...running.server.options, drain: { ...drain, graceMs: 0 } };
+    running.server.reconfigure(options);
+    const clients = await Promise.all(Array.from({ length: 10 }, () => running.welcome()));
+    const stop = stopping();
+    await running.clock.advance(CLOSE_SPREAD_MS / 2);
+    const closed = clients.filter(({ closedWith }) => closedWith === 3_000).length;
+    expect(closed).toBeGreaterThan(3);
+    expect(closed).toBeLessThan(8);
+    await running.clock.advance(CLOSE_SPREAD_MS / 2);
+    expect([clients.map(goAways), stop.isDone]).toEqual([clients.map(() => 1), true]);
   });
 
   it("takes nobody new", async () => {
@@ -60,13 +139,53 @@ describe("a graceful stop", () => {
     expect(() => running.connect()).toThrow("does not accept");
   });
 
-  it("lets calls end: GoAway comes at once, the answer after it, then the close", async () => {
+  it("serves those whose connecting had begun: Welcome, then GoAway", async () => {
+    const client = running.connect();
+    const stop = stopping();
+    await running.clock.advance(500);
+    expect(client.messages).toEqual([]);
+    client.sendBody(hello(1));
+    await running.clock.settle();
+    expect(client.messages.map(({ body }) => body)).toEqual(["welcome", "goAway"]);
+    expect([client.closedWith, stop.isDone]).toEqual([null, false]);
+    client.peer.end();
+    await running.clock.settle();
+    expect(stop.isDone).toBe(true);
+  });
+
+  it("closes those that never say Hello in their turn, and tells them", async () => {
+    const clients = Array.from({ length: 2_500 }, () => running.connect());
+    const stop = stopping();
+    await running.clock.advance(GRACE_MS + CLOSE_SPREAD_MS);
+    expect(clients.filter(({ closedWith }) => closedWith === 3_000).length).toBe(2_500);
+    expect(clients.map((client) => goAway(client).code)).toEqual(clients.map(() => 3_000));
+    expect(stop.isDone).toBe(true);
+  });
+
+  it("lets calls end: GoAway comes at once, the answer after it", async () => {
     const client = await running.welcome();
     client.sendBody(call(5, "slow"));
     await running.clock.settle();
     const stop = stopping();
     await running.clock.advance(1_000);
     expect(goAway(client).code).toBe(3_000);
+    answers[0]!("done");
+    await running.clock.settle();
+    expect(client.messages.map(({ body }) => body)).toEqual(["goAway", "result"]);
+    expect([client.closedWith, stop.isDone]).toEqual([null, false]);
+    client.peer.end();
+    await running.clock.settle();
+    expect([client.closedWith, stop.isDone]).toEqual([3_000, true]);
+  });
+
+  it("answers what a client that has ended its side still waits for, then closes", async () => {
+    const client = await running.welcome();
+    client.sendBody(call(5, "slow"));
+    await running.clock.settle();
+    const stop = stopping();
+    await running.clock.settle();
+    client.peer.end();
+    await running.clock.settle();
     expect([client.closedWith, stop.isDone]).toEqual([null, false]);
     answers[0]!("done");
     await running.clock.settle();
@@ -88,23 +207,10 @@ describe("a graceful stop", () => {
     });
     answers[0]!("done");
     await running.clock.settle();
-    expect([client.messages.at(-1)!.id, client.closedWith]).toEqual([5, 3_000]);
+    expect([client.messages.at(-1)!.id, client.closedWith]).toEqual([5, null]);
   });
 
-  it("waits for the last of several calls", async () => {
-    const client = await running.welcome();
-    client.send(Buffer.concat([frame(call(5, "slow")), frame(call(6, "slow"))]));
-    await running.clock.settle();
-    const stop = stopping();
-    answers[1]!("second");
-    await running.clock.settle();
-    expect([client.closedWith, stop.isDone]).toEqual([null, false]);
-    answers[0]!("first");
-    await running.clock.settle();
-    expect([client.closedWith, stop.isDone]).toEqual([3_000, true]);
-  });
-
-  it("flushes what is queued", async () => {
+  it("flushes what is queued before it closes", async () => {
     const client = await running.welcome();
     client.sendBody(subscribe(0, "t"));
     await running.clock.settle();
@@ -112,15 +218,39 @@ describe("a graceful stop", () => {
     for (let count = 0; count < 20; count++) running.server.publish("t", "x".repeat(5_000));
     await running.clock.settle();
     const stop = stopping();
-    await running.clock.advance(500);
-    expect(stop.isDone).toBe(false);
+    await running.clock.advance(GRACE_MS + CLOSE_SPREAD_MS);
+    expect([client.closedWith, stop.isDone]).toEqual([null, false]);
     client.peer.setReading(true);
     await running.clock.settle();
     const events = client.messages.filter(({ body }) => body === "event");
     expect([events.length, goAway(client).code, stop.isDone]).toEqual([20, 3_000, true]);
   });
 
-  it("resets what is left after grace: stuck calls, peers that do not read", async () => {
+  it.each(["disconnect", "drop-newest", "drop-oldest", "conflate"] as const)(
+    "tells a client whose queue is full (%s) as well",
+    async (policy) => {
+      const options = running.server.options;
+      const send = { ...options.send, policy, highBytes: 20_000, lowBytes: 5_000 };
+      running.server.reconfigure({ ...options, send });
+      const client = await running.welcome();
+      client.sendBody(subscribe(0, "t"));
+      await running.clock.settle();
+      client.peer.setReading(false);
+      const connection = running.connectionOf(client);
+      const room = options.send.queueBytesMax - 5;
+      while (connection.backlogBytes + 5_100 < room) running.server.publish("t", "x".repeat(5_000));
+      running.server.publish("t", "x".repeat(room - connection.backlogBytes - 12));
+      const full = options.send.queueBytesMax - connection.backlogBytes;
+      expect([connection.isOpen, full < 30]).toEqual([true, true]);
+      stopping();
+      await running.clock.settle();
+      client.peer.setReading(true);
+      await running.clock.settle();
+      expect([goAways(client), client.closedWith]).toEqual([1, null]);
+    },
+  );
+
+  it("resets what is left a second after the last was closed: peers that do not read", async () => {
     const [stuck, deaf] = [await running.welcome(), await running.welcome()];
     stuck.sendBody(call(5, "slow"));
     deaf.sendBody(subscribe(0, "t"));
@@ -129,10 +259,12 @@ describe("a graceful stop", () => {
     for (let count = 0; count < 20; count++) running.server.publish("t", "x".repeat(5_000));
     await running.clock.settle();
     const stop = stopping();
-    await running.clock.advance(2_900);
+    await running.clock.advance(GRACE_MS);
     expect([stuck.closedWith, deaf.closedWith, stop.isDone]).toEqual([null, null, false]);
-    await running.clock.advance(200);
-    expect([stuck.closedWith, deaf.closedWith, stop.isDone]).toEqual([-1, -1, true]);
+    await running.clock.advance(CLOSE_SPREAD_MS);
+    expect([stuck.closedWith, deaf.closedWith, stop.isDone]).toEqual([3_000, null, false]);
+    await running.clock.advance(1_100);
+    expect([deaf.closedWith, stop.isDone]).toEqual([-1, true]);
     running.expectNothingHeld();
   });
 
@@ -147,6 +279,17 @@ describe("a graceful stop", () => {
     expect([client.closedWith, first.isDone, second.isDone]).toEqual([-1, true, true]);
   });
 
+  it("is hastened in the middle of the closing, too", async () => {
+    const clients = await Promise.all(Array.from({ length: 10 }, () => running.welcome()));
+    const first = stopping();
+    await running.clock.advance(GRACE_MS + CLOSE_SPREAD_MS / 2);
+    const second = stopping({ hasten: true });
+    await running.clock.settle();
+    expect([first.isDone, second.isDone]).toEqual([true, true]);
+    expect(new Set(clients.map(({ closedWith }) => closedWith))).toEqual(new Set([3_000, -1]));
+    expect(running.clock.pending).toBe(0);
+  });
+
   it("ends at once where nobody is connected, and leaves no timer behind", async () => {
     const stop = stopping();
     await running.clock.settle();
@@ -157,21 +300,6 @@ describe("a graceful stop", () => {
     ]);
   });
 
-  it("closes those that have not said Hello", async () => {
-    const client = running.connect();
-    const stop = stopping();
-    await running.clock.settle();
-    expect([goAway(client).code, stop.isDone]).toEqual([3_000, true]);
-  });
-
-  it("serves more connections than one turn tells", async () => {
-    const clients = Array.from({ length: 2_500 }, () => running.connect());
-    const stop = stopping();
-    await running.clock.settle();
-    expect(clients.filter(({ closedWith }) => closedWith === 3_000).length).toBe(2_500);
-    expect(stop.isDone).toBe(true);
-  });
-
   it("ends by itself where the last peer resets", async () => {
     const client = await running.welcome();
     client.sendBody(call(5, "slow"));
@@ -179,7 +307,31 @@ describe("a graceful stop", () => {
     const stop = stopping();
     client.peer.reset();
     await running.clock.settle();
-    expect(stop.isDone).toBe(true);
+    expect([stop.isDone, running.clock.pending]).toEqual([true, 0]);
+  });
+});
+
+describe("a graceful stop of a raw listener", () => {
+  it("says nothing, and closes in the same spread", async () => {
+    const raw = await MemoryServer.start({
+      options: { drain },
+      listener: { raw: { onFrame: () => {} } },
+    });
+    const clients = Array.from({ length: 10 }, () => raw.connect());
+    await raw.clock.settle();
+    let isDone = false;
+    void raw.server.stop().then(() => (isDone = true));
+    await raw.clock.advance(GRACE_MS);
+    expect(clients.filter(({ closedWith }) => closedWith !== null)).toEqual([]);
+    clients[0]!.peer.end();
+    await raw.clock.settle();
+    expect(raw.server.closedByCause.peer_closed).toBe(1);
+    await raw.clock.advance(CLOSE_SPREAD_MS / 2);
+    const closed = clients.filter(({ closedWith }) => closedWith !== null).length;
+    expect([closed > 3, closed < 8]).toEqual([true, true]);
+    await raw.clock.advance(CLOSE_SPREAD_MS / 2);
+    expect([isDone, clients.flatMap(({ bytes }) => bytes)]).toEqual([true, []]);
+    await raw.stop();
   });
 });
 
@@ -205,6 +357,7 @@ describe("stopping", () => {
     expect([first.isDone, second.isDone]).toEqual([false, false]);
     expect(client.messages.filter(({ body }) => body === "goAway").length).toBe(1);
     answers[0]!("done");
+    client.peer.end();
     await running.clock.settle();
     expect([first.isDone, second.isDone]).toEqual([true, true]);
   });

@@ -31,17 +31,21 @@ function tidy(files: Record<string, string>): string[] {
   return checkTree(root).violations.map(({ path, line, rule }) => `${path}:${line} ${rule}`);
 }
 
-const layers = "base config observe wire transport connection server client cli".split(" ");
+const layers =
+  "base bus config observe wire transport connection server supervisor client probe cli".split(" ");
 const mayImport: Record<string, string> = {
   base: "",
+  bus: "base",
   config: "base",
   observe: "base",
   wire: "base",
   transport: "base wire",
   connection: "base wire transport",
-  server: "base config observe wire transport connection",
+  server: "base bus config observe wire transport connection",
+  supervisor: "base bus config observe wire transport connection server",
   client: "base observe wire transport",
-  cli: "base config observe wire transport connection server client",
+  probe: "base observe wire transport",
+  cli: "base bus config observe wire transport connection server supervisor client probe",
 };
 const forbidden: [string, string][] = layers.flatMap((from) =>
   layers

@@ -1,0 +1,143 @@
+// What the commands of operators print for people: a page of figures, and tables. What clients call
+// themselves is shown without control characters, so that no client drives a terminal.
+
+import { formatBytes, formatCount, formatDuration, formatRate } from "../probe/quantity.ts";
+import { plain, textTable } from "../probe/text-layout.ts";
+import type { ConnectionReport } from "../server/inspect.ts";
+import type { StatsReport } from "../server/stats.ts";
+
+/** /stats of a supervisor has these beside a server's own. */
+export interface ServerStats extends StatsReport {
+  readonly workers?: readonly WorkerFigures[];
+  readonly missing?: readonly number[];
+  readonly supervisor?: {
+    readonly slots: number;
+    readonly crashes: number;
+    readonly breakersOpen: readonly number[];
+    readonly config: { readonly hash: string; readonly pending: readonly string[] };
+  };
+}
+
+interface WorkerFigures {
+  readonly slot: number;
+  readonly worker: number;
+  readonly pid: number;
+  readonly state: string;
+  readonly configHash: string | null;
+  readonly connections: number | null;
+  readonly queueBytes: number | null;
+  readonly rssBytes: number | null;
+  readonly fds: number | null;
+  readonly fdLimit: number | null;
+  readonly uptimeMs: number | null;
+  readonly lagP99Ms: number | null;
+}
+
+const UNKNOWN = "-";
+
+export function statsPage(stats: ServerStats, width: number): string {
+  const { connections, rates, queue, loop, admission } = stats;
+  const cpuMs = (stats.cpuMicros.user + stats.cpuMicros.system) / 1_000;
+  const places = stats.listeners.map(({ name, address }) => `${name} ${address ?? "(closed)"}`);
+  const rows = [
+    [
+      "connections",
+      `${formatCount(connections.total)} of ${formatCount(connections.max)}; ` +
+        `${formatRate(rates.opens)} opened, ${formatRate(rates.closes)} closed` +
+        (admission.accepting ? "" : "; NOT ACCEPTING: files are running out"),
+    ],
+    ["frames", `${formatRate(rates.framesIn)} in, ${formatRate(rates.framesOut)} out`],
+    ["bytes", `${formatBytes(rates.bytesIn)}/s in, ${formatBytes(rates.bytesOut)}/s out`],
+    [
+      "queues",
+      `${formatBytes(queue.bytes)} of ${formatBytes(queue.budgetBytes)}, ` +
+        `for ${formatCount(queue.backlogged)} connections`,
+    ],
+    ["loop", `p99 ${loop.lagP99Ms} ms late, worst ${loop.lagMaxMs} ms, ${loop.stalls} stalls`],
+    [
+      "process",
+      `${formatBytes(stats.rssBytes)} memory, ${formatDuration(cpuMs)} CPU time, ` +
+        `${files(stats.fds, stats.fdLimit)} files`,
+    ],
+    ["listeners", places.join(", ") || "none"],
+    ...supervisorRows(stats),
+  ];
+  const { node, version, state, readiness, uptimeMs } = stats;
+  const ready = readiness === "ready" ? "" : `, NOT READY: ${readiness}`;
+  const head = `${node}: Holdfast ${version}, ${state}${ready}, up ${formatDuration(uptimeMs)}`;
+  const lines = [
+    plain(head),
+    ...textTable(
+      rows.map((row) => row.map(plain)),
+      "ll",
+      width,
+    ),
+  ];
+  return `${[...lines, ...workerTable(stats, width)].join("\n")}\n`;
+}
+
+function supervisorRows({ supervisor, missing = [] }: ServerStats): string[][] {
+  if (supervisor === undefined) return [];
+  const { config, crashes, breakersOpen } = supervisor;
+  const waits = config.pending.length === 0 ? "" : `; waits: ${config.pending.join(", ")}`;
+  const rows = [["configuration", `${config.hash}${waits}`]];
+  if (crashes > 0) rows.push(["crashes", formatCount(crashes)]);
+  if (breakersOpen.length > 0) {
+    rows.push(["broken", `slots ${breakersOpen.join(", ")}: their workers end too often`]);
+  }
+  if (missing.length > 0) rows.push(["silent", `workers ${missing.join(", ")} do not answer`]);
+  return rows;
+}
+
+function workerTable({ workers }: ServerStats, width: number): string[] {
+  if (workers === undefined) return [];
+  const head = ["slot", "worker", "pid", "state", "connections", "queued", "memory", "files"];
+  const rows = workers.map((each) => [
+    String(each.slot),
+    String(each.worker),
+    String(each.pid),
+    plain(each.state),
+    shown(each.connections, formatCount),
+    shown(each.queueBytes, formatBytes),
+    shown(each.rssBytes, formatBytes),
+    files(each.fds, each.fdLimit),
+    shown(each.lagP99Ms, (ms) => `${ms} ms`),
+    shown(each.uptimeMs, formatDuration),
+    each.configHash ?? UNKNOWN,
+  ]);
+  return [
+    "",
+    ...textTable([[...head, "lag p99", "up", "configuration"], ...rows], "rrrlrrrrrrl", width),
+  ];
+}
+
+export function connectionsTable(
+  matching: number,
+  connections: readonly ConnectionReport[],
+  width: number,
+): string {
+  const head = ["id", "state", "transport", "address", "age", "seen", "queued", "in", "out"];
+  const rows = connections.map((each) => [
+    each.id,
+    each.state,
+    each.transport,
+    plain(each.address),
+    formatDuration(each.ageMs),
+    formatDuration(each.lastSeenMs),
+    formatBytes(each.queueBytes),
+    formatBytes(each.bytesIn),
+    formatBytes(each.bytesOut),
+    plain(each.client),
+  ]);
+  const lines = textTable([[...head, "client"], ...rows], "llllrrrrrl", width);
+  return `${lines.join("\n")}\n${connections.length} of ${formatCount(matching)}\n`;
+}
+
+function files(open: number | null, limit: number | null): string {
+  const of = limit === null ? "" : ` of ${formatCount(limit)}`;
+  return open === null ? UNKNOWN : `${formatCount(open)}${of}`;
+}
+
+function shown(value: number | null, format: (value: number) => string): string {
+  return value === null ? UNKNOWN : format(value);
+}

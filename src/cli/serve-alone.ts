@@ -1,0 +1,61 @@
+// `holdfast serve --workers 0`: the server in this one process.
+import { systemClock } from "../base/clock.ts";
+import { connectionMax, readMachine } from "../config/machine.ts";
+import { packageVersion } from "../observe/package-version.ts";
+import { addBuiltInMethods } from "../server/built-in-methods.ts";
+import { Server } from "../server/server.ts";
+import { setUpApplication } from "../supervisor/application.ts";
+import { announcement, listenerFacts, NO_WEBSOCKET } from "./announcement.ts";
+import { runPreflight } from "./preflight.ts";
+import type { ServeParts } from "./serve.ts";
+import { SignalledStop } from "./signalled-stop.ts";
+import { stopMs } from "./stop-time.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** Resolves when a signal, or an operator, has stopped it. */
+export async function serveAlone({ resolved, terminal, events, log }: ServeParts): Promise<void> {
+  const { options } = resolved;
+  runPreflight(options, 0, connectionMax(options, readMachine()), log);
+  const server: Server = new Server(options, {
+    log,
+    drain: (hasten) => stop.request("an operator", hasten),
+  });
+  const stoppable = {
+    log,
+    stopMs: () => stopMs(server.options),
+    stop: (how: { readonly hasten: boolean }) => server.stop(how),
+  };
+  const stop: SignalledStop = new SignalledStop(stoppable, terminal, events);
+  try {
+    if (options.workers.application === null) addBuiltInMethods(server, systemClock);
+    else await setUpApplication(options.workers.application, server);
+    await server.start();
+    announce(server, terminal);
+    stop.allow();
+    await stop.done;
+    log.info({}, "stopped");
+  } finally {
+    stop.close();
+  }
+}
+
+/** A terminal gets it for people, a log gets it as records. */
+function announce(server: Server, terminal: Terminal): void {
+  const version = packageVersion();
+  const facts = listenerFacts(server);
+  const { fileLimit, admission, shared, options, node, log } = server;
+  const { connectionsMax } = admission;
+  const queueBytesMax = shared.budget.bytesMax;
+  if (terminal.isInteractive) {
+    const hasWebSocket = facts.some(({ listener }) => listener === "websocket");
+    const notes = [
+      ...(options.websocket.enabled && !hasWebSocket ? [NO_WEBSOCKET] : []),
+      `at most ${connectionsMax} connections; ${queueBytesMax} bytes may be queued`,
+    ];
+    terminal.write(announcement({ version, node, facts, notes }));
+    return;
+  }
+  for (const entry of facts) log.info({ ...entry }, "listening");
+  const limits = { connectionsMax, queueBytesMax, fileLimit };
+  log.info({ version, nodeVersion: process.versions.node, ...limits }, "serving");
+}

@@ -1,0 +1,229 @@
+// `holdfast serve` with workers: preflight, listening sockets, the supervisor, operators, and the
+// configuration file.
+import { availableParallelism } from "node:os";
+import { systemClock } from "../base/clock.ts";
+import { ConfigWatch } from "../config/config-watch.ts";
+import { connectionMax, type Machine, nodeName, readMachine } from "../config/machine.ts";
+import { CONFIG_FILE_VARIABLE } from "../config/option-names.ts";
+import type { Options } from "../config/options.ts";
+import { type ResolvedOptions, resolveOptions } from "../config/resolve.ts";
+import type { Log } from "../observe/log.ts";
+import { packageVersion } from "../observe/package-version.ts";
+import { Admin } from "../server/admin.ts";
+import type { Control } from "../server/admin-source.ts";
+import { ListeningSockets } from "../supervisor/listening-sockets.ts";
+import { Operators, type SupervisorFacts } from "../supervisor/operators.ts";
+import { inheritedSockets } from "../supervisor/socket-activation.ts";
+import { spawnWorker } from "../supervisor/spawn.ts";
+import { Supervisor } from "../supervisor/supervisor.ts";
+import { workersFor } from "../supervisor/worker-count.ts";
+import { loadUws } from "../transport/uws.ts";
+import { adminFacts, announcement, type ListenerFacts, NO_WEBSOCKET, placeOf } from "./announcement.ts";
+import { runPreflight } from "./preflight.ts";
+import type { ServeParts } from "./serve.ts";
+import { SignalledStop } from "./signalled-stop.ts";
+import { stopMs } from "./stop-time.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** Resolves when a signal, or an operator, has stopped it. */
+export async function serveWorkers(parts: ServeParts): Promise<void> {
+  const { resolved, terminal, events, log } = parts;
+  const machine = readMachine();
+  const options = settled(resolved.options, machine, terminal);
+  const hasWebSocket = canServeWebSocket(options, log);
+  const ports = Number(options.tcp.enabled) + Number(options.websocket.enabled && hasWebSocket);
+  const slots =
+    options.workers.count ??
+    workersFor(options.connection.max, machine.fileLimit, availableParallelism(), ports);
+  runPreflight(options, slots, connectionMax(options, machine, slots), log);
+  const inherited = inheritedSockets(terminal.env, process.pid);
+  const sockets = await ListeningSockets.open({ options, slots, inherited, hasWebSocket });
+  const supervisor = new Supervisor({
+    options,
+    slots,
+    sockets,
+    clock: systemClock,
+    log,
+    spawn: spawnWorker,
+  });
+  const stoppable = {
+    log,
+    stopMs: () => stopMs(supervisor.configuration.running),
+    stop: (how: { readonly hasten: boolean }) => supervisor.stop(how),
+  };
+  const stop = new SignalledStop(stoppable, terminal, events);
+  const watch = watchConfig(supervisor, parts, machine);
+  const reload = (): void => void checkedReload(supervisor, watch);
+  events.on("SIGHUP", reload);
+  const admin = newAdmin(supervisor, stop, reload, machine);
+  try {
+    await admin?.start();
+    // Who is asked to stop meanwhile ends workers that are starting.
+    stop.allow();
+    await supervisor.start();
+    if (!stop.isRequested) {
+      announce(supervisor, admin, terminal, hasWebSocket);
+      watch?.start();
+    }
+    await stop.done;
+    log.info({}, "stopped");
+  } finally {
+    watch?.stop();
+    events.off("SIGHUP", reload);
+    stop.close();
+    await supervisor.stop({ hasten: true });
+    await admin?.stop();
+  }
+}
+
+/** With what is the same for all workers: it must not be each one's own default. */
+function settled(options: Options, machine: Machine, terminal: Terminal): Options {
+  const pretty = options.log.pretty ?? terminal.isInteractive;
+  return Object.freeze({
+    ...options,
+    node: Object.freeze({ ...options.node, name: nodeName(options, machine) }),
+    log: Object.freeze({ ...options.log, pretty }),
+  });
+}
+
+/** False where it is not wanted, or cannot be had and need not be. */
+function canServeWebSocket({ websocket }: Options, log: Log): boolean {
+  if (!websocket.enabled) return false;
+  try {
+    loadUws();
+    return true;
+  } catch (error) {
+    if (websocket.required) throw error;
+    log.warn({ err: error }, "serving without WebSocket");
+    return false;
+  }
+}
+
+/** Null: there is no file. */
+function watchConfig(
+  supervisor: Supervisor,
+  { resolved, sources, terminal }: ServeParts,
+  machine: Machine,
+): ConfigWatch | null {
+  const file = sources.file ?? sources.env?.[CONFIG_FILE_VARIABLE];
+  if (file === undefined || sources.text === undefined) return null;
+  const { configuration } = supervisor;
+  return new ConfigWatch({
+    file,
+    text: sources.text,
+    options: resolved.options,
+    clock: systemClock,
+    read: (text) => resolveOptions({ ...sources, file, text }),
+    onOptions: ({ options }: ResolvedOptions) =>
+      void configuration.change(settled(options, machine, terminal)),
+    onRefused: (error) => configuration.refuse(error.message),
+  });
+}
+
+/** A configuration that is not whole keeps workers from being restarted with half of it. */
+async function checkedReload(supervisor: Supervisor, watch: ConfigWatch | null): Promise<void> {
+  const verdict = await watch?.check();
+  if (verdict?.kind === "refused") return;
+  await supervisor.configuration.settled();
+  await supervisor.reload();
+}
+
+function newAdmin(
+  supervisor: Supervisor,
+  stop: SignalledStop,
+  reload: () => void,
+  { fileLimit }: Machine,
+): Admin | null {
+  const { options, log } = supervisor;
+  if (!options.admin.enabled) return null;
+  const startedAt = systemClock.now();
+  const operators = new Operators({
+    clock: systemClock,
+    workers: () => supervisor.workers,
+    facts: () => factsOf(supervisor, systemClock.now() - startedAt, fileLimit),
+  });
+  supervisor.onWorkerEnded = ({ worker }) => operators.retire(worker);
+  return new Admin(operators, controlOf(supervisor, stop, reload), options.admin, (error) =>
+    log.error({ err: error }, "an admin request failed"),
+  );
+}
+
+function controlOf(supervisor: Supervisor, stop: SignalledStop, reload: () => void): Control {
+  return {
+    reload() {
+      if (supervisor.state !== "serving") {
+        return { outcome: "refused", message: `the server is ${supervisor.state}` };
+      }
+      const outcome = supervisor.rolling.report.state === "running" ? "running" : "started";
+      reload();
+      return { outcome };
+    },
+    reloadState: () => supervisor.rolling.report,
+    drain(hasten) {
+      const outcome = supervisor.state === "draining" ? "running" : "started";
+      stop.request("an operator", hasten);
+      return { outcome };
+    },
+  };
+}
+
+function factsOf(
+  supervisor: Supervisor,
+  uptimeMs: number,
+  fileLimit: number | null,
+): SupervisorFacts {
+  const { slots, hub, rolling, configuration, options, state } = supervisor;
+  const { hash, pending, accepted, refused } = configuration.report;
+  const { framesIn, bytesIn, dropped } = hub.counters;
+  return {
+    state,
+    node: options.node.name!,
+    uptimeMs,
+    fileLimit,
+    slots: slots.length,
+    breakersOpen: slots.filter((slot) => slot.state === "broken").map(({ index }) => index),
+    crashes: slots.reduce((sum, { crashes }) => sum + crashes, 0),
+    restarts: slots.reduce((sum, { restarts }) => sum + restarts, 0),
+    config: {
+      hash,
+      pending: [...pending.rolling, ...pending.supervisor],
+      taken: accepted,
+      refused,
+    },
+    reload: rolling.report,
+    bus: { frames: framesIn, bytes: bytesIn, dropped },
+  };
+}
+
+/** A terminal gets it for people, a log gets it as records. */
+function announce(
+  supervisor: Supervisor,
+  admin: Admin | null,
+  terminal: Terminal,
+  hasWebSocket: boolean,
+): void {
+  const { options, log, slots } = supervisor;
+  const version = packageVersion();
+  const ready = slots.flatMap(({ serving }) => serving?.ready ?? []);
+  const facts: ListenerFacts[] = [
+    ...(ready[0]?.listeners ?? []).map(({ listener, framing, transport, address }) => ({
+      listener,
+      ...placeOf(transport, address),
+      framing,
+    })),
+    ...adminFacts(admin?.address ?? null),
+  ];
+  const ofWorkers = ready.reduce((sum, { connectionsMax }) => sum + connectionsMax, 0);
+  const connectionsMax = Math.min(options.connection.max ?? Infinity, ofWorkers);
+  if (terminal.isInteractive) {
+    const notes = [
+      ...(options.websocket.enabled && !hasWebSocket ? [NO_WEBSOCKET] : []),
+      `${slots.length} workers; at most ${connectionsMax} connections`,
+    ];
+    terminal.write(announcement({ version, node: options.node.name!, facts, notes }));
+    return;
+  }
+  for (const entry of facts) log.info({ ...entry }, "listening");
+  const limits = { workers: slots.length, connectionsMax };
+  log.info({ version, nodeVersion: process.versions.node, ...limits }, "serving");
+}

@@ -1,0 +1,42 @@
+// What all connections of a process share, put together.
+
+import { BufferPool } from "../base/buffer-pool.ts";
+import type { Clock } from "../base/clock.ts";
+import { Prng } from "../base/prng.ts";
+import { TimerWheel } from "../base/timer-wheel.ts";
+import type { ProcessContext } from "../connection/connection-context.ts";
+import { Cork } from "../connection/cork.ts";
+import { Outbound } from "../connection/outbound.ts";
+import { SendBudget } from "../connection/send-budget.ts";
+import { Counters } from "../observe/counters.ts";
+import { MessageReader } from "../wire/message-reader.ts";
+import { PayloadScope } from "../wire/payload.ts";
+
+/** Precision of every deadline, in milliseconds. */
+export const TICK_MS = 50;
+
+/** @param seed of jitter; undefined: random. */
+export function processContext(
+  clock: Clock,
+  seed: number | undefined,
+  budgetBytes: number,
+): ProcessContext {
+  const pool = new BufferPool();
+  const cork = new Cork(pool);
+  const counters = new Counters();
+  const scope = new PayloadScope();
+  const budget = new SendBudget(budgetBytes);
+  return {
+    clock,
+    pool,
+    cork,
+    counters,
+    scope,
+    budget,
+    wheel: new TimerWheel(TICK_MS),
+    prng: new Prng(seed ?? Prng.randomSeed()),
+    reader: new MessageReader(scope),
+    outbound: new Outbound(pool, cork, counters, budget),
+    turn: { owner: null, work: 0 },
+  };
+}

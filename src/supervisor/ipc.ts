@@ -1,0 +1,86 @@
+// What the supervisor and its workers tell each other: JSON over the channel that Node opens between
+// a process and its child. Events of topics do not come this way: see src/bus.
+
+import type { Options } from "../config/options.ts";
+import type { OperatorAnswer, OperatorRequest } from "../server/operator.ts";
+import type { ServerState } from "../server/server.ts";
+
+/** Changes when old and new code would misunderstand each other: a worker then refuses to start. */
+export const IPC_VERSION = 1;
+
+/** How often a worker reports, in milliseconds. */
+export const REPORT_MS = 250;
+
+/** Listener name -> files of the listening sockets. */
+export type SocketFiles = Readonly<Record<string, readonly number[]>>;
+
+export interface StartMessage {
+  readonly type: "start";
+  readonly version: number;
+  /** Which worker this is, counted since the supervisor began; connection ids carry it. */
+  readonly worker: number;
+  readonly slot: number;
+  readonly options: Options;
+  /** What to listen on. */
+  readonly sockets: SocketFiles;
+  /** Every listening socket that was inherited. */
+  readonly inherited: readonly number[];
+  /** The file of the socket pair to the bus. */
+  readonly busFile: number;
+  /** The worker's share of connection.max; null: connection.max is its own. */
+  readonly connectionsMax: number | null;
+  /** Whether several processes may open the same port themselves. */
+  readonly sharesPorts: boolean;
+}
+
+export type ToWorker =
+  | StartMessage
+  | { readonly type: "adopt" | "release"; readonly sockets: SocketFiles }
+  | { readonly type: "share"; readonly connectionsMax: number }
+  /** Check these options and answer `prepared`; a later `commit` swaps them in. */
+  | { readonly type: "prepare"; readonly change: number; readonly options: Options }
+  | { readonly type: "commit" | "abort"; readonly change: number }
+  | { readonly type: "drain"; readonly hasten: boolean }
+  | { readonly type: "ask"; readonly seq: number; readonly request: OperatorRequest };
+
+/** Where a worker listens, for the announcement. */
+export interface WorkerListener {
+  readonly listener: string;
+  readonly transport: string;
+  readonly framing: string;
+  /** host, port and path as the transport tells them. */
+  readonly address: { readonly host: string; readonly port: number; readonly path: string | null };
+}
+
+export interface ReadyMessage {
+  readonly type: "ready";
+  readonly listeners: readonly WorkerListener[];
+  /** Connections that it may serve at a time by its own limits. */
+  readonly connectionsMax: number;
+}
+
+export interface ReportMessage {
+  readonly type: "report";
+  readonly state: ServerState;
+  readonly served: number;
+  /** The share of connection.max that is in force. */
+  readonly connectionsMax: number;
+  readonly configHash: string;
+}
+
+export type ToSupervisor =
+  | ReadyMessage
+  | ReportMessage
+  /** It cannot start, and ends. */
+  | { readonly type: "failed"; readonly code: string; readonly message: string }
+  | { readonly type: "prepared"; readonly change: number; readonly refusal: string | null }
+  | { readonly type: "answer"; readonly seq: number; readonly answer: OperatorAnswer | null };
+
+const TYPES: ReadonlySet<string> = new Set(["ready", "report", "failed", "prepared", "answer"]);
+
+/** Null: nothing this supervisor knows; newer code may say more. */
+export function readReply(message: unknown): ToSupervisor | null {
+  if (typeof message !== "object" || message === null) return null;
+  const { type } = message as { readonly type?: unknown };
+  return typeof type === "string" && TYPES.has(type) ? (message as ToSupervisor) : null;
+}

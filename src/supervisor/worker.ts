@@ -1,0 +1,245 @@
+// A worker: one server whose sockets, configuration and end are the supervisor's affair. It serves
+// as long as the supervisor lives, and drains when it does not.
+
+import { closeSync } from "node:fs";
+import { Socket } from "node:net";
+import type { Clock, Scheduled } from "../base/clock.ts";
+import { HoldfastError } from "../base/errors.ts";
+import { LocalBus } from "../bus/local-bus.ts";
+import { configHash, requireLive } from "../config/option-changes.ts";
+import type { Options } from "../config/options.ts";
+import { optionsFrom } from "../config/resolve.ts";
+import type { ProcessLog } from "../observe/log.ts";
+import { addBuiltInMethods } from "../server/built-in-methods.ts";
+import { Operator } from "../server/operator.ts";
+import { Server } from "../server/server.ts";
+import { transportName } from "../server/listener.ts";
+import { setUpApplication } from "./application.ts";
+import { IPC_VERSION, REPORT_MS, type StartMessage, type ToSupervisor, type ToWorker } from "./ipc.ts";
+
+/** The supervisor as a worker sees it: Node's channel, or a test's. */
+export interface SupervisorChannel {
+  send(message: ToSupervisor): void;
+}
+
+export interface WorkerParts {
+  readonly clock: Clock;
+  readonly log: (options: Options, worker: number) => ProcessLog;
+  readonly channel: SupervisorChannel;
+}
+
+interface Prepared {
+  readonly change: number;
+  readonly options: Options;
+}
+
+export class Worker {
+  /** Resolves with null when it has stopped in order, and with what kept it from starting. */
+  readonly done: Promise<HoldfastError | null>;
+  readonly #parts: WorkerParts;
+  #start: StartMessage | null = null;
+  #log: ProcessLog | null = null;
+  #server: Server | null = null;
+  #operator: Operator | null = null;
+  #reporter: Scheduled | null = null;
+  #prepared: Prepared | null = null;
+  #configHash: string = "";
+  /** Asked to stop; what comes before the server is up waits for it. */
+  #stop: { hasten: boolean } | null = null;
+  #isUp: boolean = false;
+  #resolve: (failure: HoldfastError | null) => void = () => {};
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
+    this.done = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  /** Null until it knows its options. */
+  get log(): ProcessLog | null {
+    return this.#log;
+  }
+
+  /** From the supervisor. */
+  take(message: ToWorker): void {
+    switch (message.type) {
+      case "start":
+        this.#begin(message).catch((error: unknown) => this.#fail(error));
+        return;
+      case "adopt":
+        this.#server?.adopt(message.sockets).catch((error: Error) => {
+          this.#log?.error({ err: error }, "cannot accept for a slot that is down");
+        });
+        return;
+      case "release":
+        if (this.#server?.state === "serving") this.#server.release(message.sockets);
+        return;
+      case "share":
+        this.#server?.setConnectionsMax(message.connectionsMax);
+        return;
+      case "prepare":
+        this.#prepare(message);
+        return;
+      case "commit":
+      case "abort":
+        this.#settle(message.change, message.type === "commit");
+        return;
+      case "drain":
+        this.drain(message.hasten);
+        return;
+      case "ask":
+        this.#answer(message.seq, message.request);
+    }
+  }
+
+  /** Also when the supervisor has gone: who was connected is served to the end. */
+  drain(hasten: boolean): void {
+    this.#stop = { hasten: hasten || this.#stop?.hasten === true };
+    if (this.#isUp) this.#end();
+    else if (this.#start === null) this.#resolve(null);
+  }
+
+  async #begin(message: StartMessage): Promise<void> {
+    this.#start = message;
+    if (message.version !== IPC_VERSION) {
+      const text = `the supervisor speaks version ${message.version}, not ${IPC_VERSION}`;
+      throw new HoldfastError("HOLDFAST_WORKER_FAILED", `${text}: start the server anew`);
+    }
+    // Checked again: this may be newer code than the supervisor's.
+    const options = optionsFrom(message.options);
+    this.#configHash = configHash(options);
+    this.#log = this.#parts.log(options, message.worker);
+    const server = this.#newServer(options, message);
+    this.#server = server;
+    if (options.workers.application === null) addBuiltInMethods(server, this.#parts.clock);
+    else await setUpApplication(options.workers.application, server);
+    if (message.connectionsMax !== null) server.setConnectionsMax(message.connectionsMax);
+    await server.start();
+    this.#operator = new Operator(server);
+    this.#operator.start();
+    this.#isUp = true;
+    this.#report();
+    this.#parts.channel.send(this.#ready(server));
+    if (this.#stop !== null) this.#end();
+  }
+
+  #newServer(options: Options, message: StartMessage): Server {
+    const { worker, sockets, sharesPorts, busFile } = message;
+    const bus = new LocalBus(
+      worker,
+      new Socket({ fd: busFile, readable: true, writable: true }),
+      this.#parts.clock,
+    );
+    return new Server(options, {
+      clock: this.#parts.clock,
+      log: this.#log!,
+      admin: false,
+      worker,
+      sockets,
+      sharesPorts,
+      bus,
+    });
+  }
+
+  #ready(server: Server): ToSupervisor {
+    const listeners = server.listeners
+      .filter(({ address }) => address !== null)
+      .map((listener) => ({
+        listener: listener.name,
+        transport: transportName(listener),
+        framing: listener.context.framing.name,
+        address: listener.address!,
+      }));
+    return { type: "ready", listeners, connectionsMax: server.admission.connectionsMax };
+  }
+
+  #report(): void {
+    this.#reporter = this.#parts.clock.after(REPORT_MS, () => this.#report());
+    const { admission, state } = this.#server!;
+    this.#parts.channel.send({
+      type: "report",
+      state,
+      served: admission.served,
+      connectionsMax: admission.connectionsMax,
+      configHash: this.#configHash,
+    });
+  }
+
+  #prepare({ change, options: given }: Prepared): void {
+    let refusal: string | null = null;
+    try {
+      const options = optionsFrom(given);
+      requireLive(this.#server!.options, options);
+      this.#prepared = { change, options };
+    } catch (error) {
+      refusal =
+        this.#server === null ? "it is still starting" : (error as Error).message;
+    }
+    this.#parts.channel.send({ type: "prepared", change, refusal });
+  }
+
+  #settle(change: number, isCommit: boolean): void {
+    const prepared = this.#prepared;
+    if (prepared?.change !== change) return;
+    this.#prepared = null;
+    if (!isCommit) return;
+    this.#server!.reconfigure(prepared.options);
+    this.#configHash = configHash(prepared.options);
+  }
+
+  #answer(seq: number, request: Parameters<Operator["answer"]>[0]): void {
+    const send = (answer: Awaited<ReturnType<Operator["answer"]>> | null): void =>
+      this.#parts.channel.send({ type: "answer", seq, answer });
+    if (this.#operator === null) {
+      send(null);
+      return;
+    }
+    this.#operator.answer(request).then(send, (error: Error) => {
+      this.#log?.error({ err: error, what: request.what }, "an operator's question failed");
+      send(null);
+    });
+  }
+
+  #end(): void {
+    const { hasten } = this.#stop!;
+    // Its copies of the listening sockets would let clients wait for nobody.
+    const stopped = this.#server!.stop({ hasten });
+    this.#closeInherited();
+    stopped.then(
+      () => this.#finish(null),
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  #closeInherited(): void {
+    const taken = this.#server!.listeners
+      .filter(({ transport }) => transport.kind === "tcp-net")
+      .flatMap(({ name }) => this.#start!.sockets[name] ?? []);
+    for (const file of this.#start!.inherited) {
+      // node:net takes over the file that it listens on, and closes it itself.
+      if (taken.includes(file)) continue;
+      try {
+        closeSync(file);
+      } catch {
+        // It is closed already.
+      }
+    }
+    this.#start = { ...this.#start!, inherited: [] };
+  }
+
+  #fail(error: unknown): void {
+    const failure =
+      error instanceof HoldfastError
+        ? error
+        : new HoldfastError("HOLDFAST_WORKER_FAILED", String(error), { cause: error });
+    this.#parts.channel.send({ type: "failed", code: failure.code, message: failure.message });
+    this.#finish(failure);
+  }
+
+  #finish(failure: HoldfastError | null): void {
+    this.#reporter?.cancel();
+    this.#operator?.stop();
+    this.#resolve(failure);
+  }
+}
