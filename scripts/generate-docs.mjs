@@ -150,6 +150,10 @@ const code = (text) => `\`${text}\``;
 
 async function metricsPage() {
   const { METRICS } = await built("server/metric-table.js");
+  const { SUPERVISOR_METRICS } = await built("supervisor/supervisor-metrics.js");
+  const supervisors = SUPERVISOR_METRICS.filter(({ name }) => {
+    return !METRICS.some((metric) => metric.name === name);
+  });
   const labelsOf = ({ labels }) => Object.keys(labels).map(code).join(", ");
   const row = (metric) => [code(metric.name), metric.type, labelsOf(metric), metric.help];
   const values = ({ name, labels }) =>
@@ -178,9 +182,20 @@ async function metricsPage() {
     "",
     ...table(["metric", "type", "labels", "meaning"], METRICS.map(row)),
     "",
+    "## With workers",
+    "",
+    wrap(
+      "The supervisor answers with the sums over all workers and itself; of a gauge whose sum says " +
+        "nothing, the largest or (`process_max_fds`, `process_start_time_seconds`) the least. No " +
+        "counter falls when a worker ends. `GET /metrics?worker=N` is one worker's own. Beside " +
+        "those above there are:",
+    ),
+    "",
+    ...table(["metric", "type", "labels", "meaning"], supervisors.map(row)),
+    "",
     "## Values of labels",
     "",
-    ...METRICS.flatMap(values),
+    ...[...METRICS, ...supervisors].flatMap(values),
     "",
     "## Bounds of histograms",
     "",

@@ -12,7 +12,7 @@ import { readHost, readListenDrops } from "../probe/host.ts";
 import { FILES_RESERVED } from "../server/admission.ts";
 
 export interface PreflightCheck {
-  /** fail: so many connections cannot be held. */
+  /** fail: `connection.max` was set, and cannot be held. */
   readonly level: Level;
   /** What was looked at: `files, 4 servers`, `net.core.somaxconn`. */
   readonly what: string;
@@ -32,7 +32,7 @@ export interface PreflightReport {
 
 /** Files of a worker that are neither connections nor listening sockets. */
 const FILES_OF_WORKER = FILES_RESERVED + 40;
-/** The fullest worker has more than its share: by four standard deviations at most, nearly always. */
+/** The fullest worker has more than its share: nearly always four standard deviations at most. */
 const DEVIATIONS = 4;
 
 /**
@@ -62,7 +62,9 @@ export function preflight(
       filesReserved: FILES_OF_WORKER + ports * processes + Math.ceil(spread),
     },
   });
-  const checks = lines.map((line) => checkOf(line));
+  // Where nobody said how many, nothing was promised: the default is as many as there are files.
+  const isPromised = options.connection.max !== null;
+  const checks = lines.map((line) => checkOf(line, isPromised));
   const drops = listenDrops(root);
   return {
     connectionsMax,
@@ -71,13 +73,14 @@ export function preflight(
   };
 }
 
-function checkOf(line: Finding): PreflightCheck {
+function checkOf(line: Finding, isPromised: boolean): PreflightCheck {
   // How much they send nobody knows yet: connections at rest can be held by fewer cores.
-  const level = line.name === "cores" && line.level === "fail" ? "warn" : line.level;
+  const isLenient = !isPromised || line.name === "cores";
+  const level = line.level === "fail" && isLenient ? "warn" : line.level;
   return { level, what: line.name, text: findingText(line), advice: line.mend.map(mendText) };
 }
 
-/** They may be anybody's, of long ago: nothing to warn of, but what to compare later counts with. */
+/** They may be anybody's, of long ago: no warning, but what later counts are compared with. */
 function listenDrops(root: string): PreflightCheck | null {
   const found = readListenDrops(root);
   if (found === null) return null;
@@ -137,7 +140,8 @@ export function runPreflight(
     checks.push(migration);
   }
   for (const { level, what, text, advice } of checks) {
-    if (level !== "ok") log.warn({ check: what, level, advice: advice[0] }, text);
+    if (level === "ok") continue;
+    log.warn({ check: what, level, connectionsMax, advice: advice[0] }, text);
   }
   return { ...report, checks };
 }

@@ -10,7 +10,7 @@ import { type ResolvedOptions, resolveOptions } from "../config/resolve.ts";
 import type { Log } from "../observe/log.ts";
 import { packageVersion } from "../observe/package-version.ts";
 import { Admin } from "../server/admin.ts";
-import type { Control } from "../server/admin-source.ts";
+import type { Control, ControlOutcome } from "../server/admin-source.ts";
 import { ListeningSockets } from "../supervisor/listening-sockets.ts";
 import { Operators, type SupervisorFacts } from "../supervisor/operators.ts";
 import { inheritedSockets } from "../supervisor/socket-activation.ts";
@@ -46,6 +46,8 @@ export async function serveWorkers(parts: ServeParts): Promise<void> {
     log,
     spawn: spawnWorker,
   });
+  supervisor.configuration.onRunning = ({ log: { level, samplePerSecond } }) =>
+    log.configure?.({ level, samplePerSecond });
   const stoppable = {
     log,
     stopMs: () => stopMs(supervisor.configuration.running),
@@ -53,9 +55,10 @@ export async function serveWorkers(parts: ServeParts): Promise<void> {
   };
   const stop = new SignalledStop(stoppable, terminal, events);
   const watch = watchConfig(supervisor, parts, machine);
-  const reload = (): void => void checkedReload(supervisor, watch);
-  events.on("SIGHUP", reload);
-  const admin = newAdmin(supervisor, stop, reload, machine);
+  const control = controlOf(supervisor, stop, watch);
+  const onHangUp = (): void => void control.reload();
+  events.on("SIGHUP", onHangUp);
+  const admin = newAdmin(supervisor, control, machine);
   try {
     await admin?.start();
     // Who is asked to stop meanwhile ends workers that are starting.
@@ -69,7 +72,7 @@ export async function serveWorkers(parts: ServeParts): Promise<void> {
     log.info({}, "stopped");
   } finally {
     watch?.stop();
-    events.off("SIGHUP", reload);
+    events.off("SIGHUP", onHangUp);
     stop.close();
     await supervisor.stop({ hasten: true });
     await admin?.stop();
@@ -120,18 +123,9 @@ function watchConfig(
   });
 }
 
-/** A configuration that is not whole keeps workers from being restarted with half of it. */
-async function checkedReload(supervisor: Supervisor, watch: ConfigWatch | null): Promise<void> {
-  const verdict = await watch?.check();
-  if (verdict?.kind === "refused") return;
-  await supervisor.configuration.settled();
-  await supervisor.reload();
-}
-
 function newAdmin(
   supervisor: Supervisor,
-  stop: SignalledStop,
-  reload: () => void,
+  control: Control,
   { fileLimit }: Machine,
 ): Admin | null {
   const { options, log } = supervisor;
@@ -143,20 +137,26 @@ function newAdmin(
     facts: () => factsOf(supervisor, systemClock.now() - startedAt, fileLimit),
   });
   supervisor.onWorkerEnded = ({ worker }) => operators.retire(worker);
-  return new Admin(operators, controlOf(supervisor, stop, reload), options.admin, (error) =>
+  return new Admin(operators, control, options.admin, (error) =>
     log.error({ err: error }, "an admin request failed"),
   );
 }
 
-function controlOf(supervisor: Supervisor, stop: SignalledStop, reload: () => void): Control {
+function controlOf(
+  supervisor: Supervisor,
+  stop: SignalledStop,
+  watch: ConfigWatch | null,
+): Control {
   return {
-    reload() {
-      if (supervisor.state !== "serving") {
-        return { outcome: "refused", message: `the server is ${supervisor.state}` };
-      }
-      const outcome = supervisor.rolling.report.state === "running" ? "running" : "started";
-      reload();
-      return { outcome };
+    async reload() {
+      // Workers are not restarted while the file is not what its writer meant.
+      const verdict = await watch?.check();
+      if (verdict?.kind === "refused") return refused(verdict.error.message);
+      await supervisor.configuration.settled();
+      if (supervisor.state !== "serving") return refused(`the server is ${supervisor.state}`);
+      const isRunning = supervisor.rolling.report.state === "running";
+      void supervisor.reload();
+      return { outcome: isRunning ? "running" : "started" };
     },
     reloadState: () => supervisor.rolling.report,
     drain(hasten) {
@@ -165,6 +165,10 @@ function controlOf(supervisor: Supervisor, stop: SignalledStop, reload: () => vo
       return { outcome };
     },
   };
+}
+
+function refused(message: string): ControlOutcome {
+  return { outcome: "refused", message };
 }
 
 function factsOf(

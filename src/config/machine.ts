@@ -12,13 +12,17 @@ export interface Machine {
   readonly pid: number;
 }
 
-/** Asks the system. Reads a file: call it once, at start. */
-export function readMachine(): Machine {
+/**
+ * Asks the system. Reads a file: call it once, at start.
+ * @param processes that share the memory evenly.
+ */
+export function readMachine(processes: number = 1): Machine {
   // Zero, or a number beyond any memory, where there is no limit.
   const constrained = process.constrainedMemory();
   const total = totalmem();
+  const memoryBytes = constrained > 0 ? Math.min(constrained, total) : total;
   return {
-    memoryBytes: constrained > 0 ? Math.min(constrained, total) : total,
+    memoryBytes: Math.floor(memoryBytes / processes),
     fileLimit: readFileLimit(),
     hostname: hostname(),
     pid: process.pid,
@@ -57,9 +61,13 @@ const MEMORY_SHARE = 0.25;
  * where the file limit is not known.
  */
 export function connectionMax(options: Options, machine: Machine, processes: number = 1): number {
-  if (options.connection.max !== null) return options.connection.max;
-  if (machine.fileLimit === null) return processes * CONNECTION_MAX_UNKNOWN_LIMIT;
-  return processes * Math.max(1, Math.floor(machine.fileLimit * FILE_SHARE));
+  return options.connection.max ?? processes * filesConnectionMax(machine);
+}
+
+/** Connections that one process can hold by its files. */
+export function filesConnectionMax({ fileLimit }: Machine): number {
+  if (fileLimit === null) return CONNECTION_MAX_UNKNOWN_LIMIT;
+  return Math.max(1, Math.floor(fileLimit * FILE_SHARE));
 }
 
 /** `send.budgetBytes`, or its default on this machine. */

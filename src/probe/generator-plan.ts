@@ -2,6 +2,8 @@
 
 import type { Host } from "./host.ts";
 import type { ProbeOptions } from "./probe-options.ts";
+import { formatCount } from "./quantity.ts";
+import type { Limit } from "./report.ts";
 import { planSources, type SourceRange, sourceTuples } from "./source-addresses.ts";
 import type { SourceFacts } from "./source-facts.ts";
 import type { Target } from "./target.ts";
@@ -49,6 +51,33 @@ export function planGenerators(
     connectionsPerGenerator: Math.max(1, Math.min(files, each)),
     sources,
     bound: pairs < connectionsMax || each < files ? "ports" : "generator-files",
+  };
+}
+
+/** Most connections that the probe's own files and addresses allow. */
+export function planConnectionsMax(plan: GeneratorPlan): number {
+  return plan.generatorsMax * plan.connectionsPerGenerator;
+}
+
+/** What the probe's own means come to, as a limit. */
+export function planLimit(plan: GeneratorPlan, host: Host): Limit {
+  const { generatorsMax, sources, bound } = plan;
+  const most = `${formatCount(planConnectionsMax(plan))} connections`;
+  const own = { kind: bound, party: "prober", confidence: "certain" } as const;
+  if (bound === "generator-files") {
+    return {
+      ...own,
+      text: `the probe's own files: ${most} over ${generatorsMax} processes`,
+      evidence: [`${host.fileLimit?.soft ?? 0} files for each process`],
+      advice: "raise `ulimit -n` for the probe",
+    };
+  }
+  const pairs = sources === null ? 0 : sourceTuples(sources);
+  return {
+    ...own,
+    text: `the probe's own addresses and ports: ${most}`,
+    evidence: [`${formatCount(pairs)} pairs of local address and port`],
+    advice: "give more local addresses with --local-ips, or more ports with --local-ports",
   };
 }
 

@@ -60,6 +60,10 @@ export class Generators {
     return this.#processes.map(({ state }) => state);
   }
 
+  get pids(): readonly number[] {
+    return this.#processes.map(({ child }) => child.pid).filter((pid) => pid !== undefined);
+  }
+
   /** When each was heard of last. */
   get lastReportMs(): readonly number[] {
     return this.#processes.map(({ lastReportMs }) => lastReportMs);

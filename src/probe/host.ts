@@ -133,11 +133,20 @@ export function readListenDrops(root: string = "/"): { overflows: number; drops:
 
 function readInterfaces(): Readonly<Record<string, readonly string[]>> {
   const found: Record<string, readonly string[]> = {};
-  for (const [name, entries] of Object.entries(networkInterfaces())) {
+  for (const [name, entries] of Object.entries(allInterfaces())) {
     const addresses = entries!.filter(isSource).map((entry) => entry.address);
     if (addresses.length > 0) found[name] = addresses;
   }
   return found;
+}
+
+/** Node's throws where a sandbox forbids netlink, as systemd's RestrictAddressFamilies= does. */
+function allInterfaces(): ReturnType<typeof networkInterfaces> {
+  try {
+    return networkInterfaces();
+  } catch {
+    return {};
+  }
 }
 
 /** Loopback addresses stay on this host, link-local ones on their link. */

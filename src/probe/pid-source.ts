@@ -25,7 +25,11 @@ export class PidSource implements SourceReader {
     this.#clock = clock;
   }
 
-  async read(): Promise<ProcessReading> {
+  async read(): Promise<readonly ProcessReading[]> {
+    return [await this.#read()];
+  }
+
+  async #read(): Promise<ProcessReading> {
     const folder = `/proc/${this.#pid}`;
     const facts = parseProcessStat((await textOf(`${folder}/stat`)) ?? "");
     // The kernel stamped the CPU time while it wrote that file.

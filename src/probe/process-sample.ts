@@ -3,7 +3,7 @@
 
 /** A figure is null where the source does not know it. */
 export interface ProcessSample {
-  /** As it was asked for: a URL, or `pid 4711`. */
+  /** As it was asked for: a URL, or `pid 4711`; a worker's has its slot behind it. */
   readonly source: string;
   readonly pid: number | null;
   /** When the source answered, by the watch's clock. */
@@ -41,8 +41,11 @@ export interface ProcessReading extends Omit<ProcessSample, "cpuCores"> {
 
 export interface SourceReader {
   readonly source: string;
-  /** Rejects with {@link SourceFailure} and nothing else. */
-  read(): Promise<ProcessReading>;
+  /**
+   * Every process that the source tells of: one, or a supervisor and its workers, each under a name
+   * of its own. Rejects with {@link SourceFailure} and nothing else.
+   */
+  read(): Promise<readonly ProcessReading[]>;
   /** Ends what is under way. */
   close(): void;
 }

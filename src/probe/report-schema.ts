@@ -227,6 +227,9 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
     deaths: list(reference("DeathCount", "One code."), "Deaths within the stage."),
     generator: reference("GeneratorFigures", "How the probe itself did."),
     server: orNull(reference("ServerFigures", "The server at the end; null: not watched.")),
+    memory: orNull(
+      reference("MemoryFigures", "Memory at the end; null: the server is elsewhere, or not known."),
+    ),
   }),
   OperationFigures: object("Operations of one kind, beside what was due.", {
     scheduled: count("Due by the schedule."),
@@ -316,14 +319,39 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
     sources: list({ type: "string" }, "What was asked: URLs and process ids."),
     baselineRssBytes: orNull(count("Resident memory before the first connection, in bytes.")),
     bytesPerConnection: orNull(
-      object(
-        "A line through connections and resident memory of the stages that held; null " +
-          "below three of them.",
-        {
-          slope: { type: "number", description: "Bytes per connection." },
-          r2: share("How well the line fits: 1 is exact."),
-        },
+      reference(
+        "MemoryLine",
+        "Resident memory of the stages that held; null below three of them.",
       ),
+    ),
+  }),
+  MemoryLine: object("A line through connections held and memory, by least squares.", {
+    slope: { type: "number", description: "Bytes per connection." },
+    r2: share("How well the line fits: 1 is exact."),
+  }),
+  MemoryFigures: object("Memory of this machine, by who holds it.", {
+    kernel: object("What belongs neither to a process nor to a file.", {
+      bytes: count("All of it."),
+      slabBytes: orNull(count("Of these: the kernel's own objects, as sockets and files.")),
+      tcpBufferBytes: orNull(count("Of these: what TCP has and nobody has taken yet.")),
+      tcpSockets: orNull(count("TCP sockets of this machine; a connection within it has two.")),
+    }),
+    server: orNull(reference("ProcessMemory", "The server's processes; null: not watched.")),
+    probe: reference("ProcessMemory", "The probe's controller and generators."),
+  }),
+  ProcessMemory: object("Memory of several processes.", {
+    processes: count("How many there are."),
+    rssBytes: count("Resident, with what they share counted in each."),
+    pssBytes: count("Resident, with what they share divided among them."),
+  }),
+  MemorySummary: object("Memory over the whole run, by who holds it.", {
+    before: reference("MemoryFigures", "Before the first connection."),
+    kernel: orNull(
+      reference("MemoryLine", "Over the stages that held; null: below three of them."),
+    ),
+    server: orNull(reference("MemoryLine", "The same of the server, by PSS.")),
+    probe: orNull(
+      reference("MemoryLine", "The same of the probe; new processes are part of it."),
     ),
   }),
 };
@@ -352,6 +380,9 @@ export const REPORT_JSON_SCHEMA: JsonSchema = {
     deaths: list(reference("DeathCount", "One code."), "Deaths of the run, most first."),
     server: orNull(
       reference("ServerSummary", "The server over the run; null where it was not watched."),
+    ),
+    memory: orNull(
+      reference("MemorySummary", "Who held memory; null: the server is elsewhere, or not known."),
     ),
   }),
   $defs: REPORT_DEFINITIONS,

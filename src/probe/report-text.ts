@@ -61,6 +61,7 @@ export function reportText(
     reasonLines(page),
     serverLines(page),
     generatorLines(page),
+    memoryLines(page),
     operationLines(page),
     deliveryLines(page),
     faultLines(page),
@@ -182,6 +183,36 @@ function generatorLines(page: Page): string[] {
     ...(bytesPerConnection === null ? [] : [`${formatCount(bytesPerConnection)} B/connection`]),
   ];
   return prose(page, "generator", [`${parts.join(", ")}: ${summary.verdict}`]);
+}
+
+/** Who holds the machine's memory, where server and probe share one. */
+function memoryLines(page: Page): string[] {
+  const { memory, stages } = page.report;
+  if (memory === null) return [];
+  const before = { title: "before the first", figures: memory.before };
+  const of = stages.map((stage) => ({ title: stageTitle(stage), figures: stage.memory }));
+  const rows = [before, ...of].flatMap(({ title, figures }) => {
+    if (figures === null) return [];
+    const { kernel, server, probe } = figures;
+    return [
+      [
+        plain(title),
+        bytesFigure(kernel.bytes),
+        bytesFigure(kernel.slabBytes),
+        bytesFigure(server?.pssBytes ?? null),
+        bytesFigure(probe.pssBytes),
+      ],
+    ];
+  });
+  const head = ["stage", "kernel", "of it slab", "server", "probe"];
+  const lines = table(page, "memory", [head, ...rows], "lrrrr");
+  const slopes = (["kernel", "server", "probe"] as const).flatMap((party) => {
+    const line = memory[party];
+    return line === null
+      ? []
+      : [`${party} ${formatCount(line.slope)} B/connection (R² ${line.r2.toFixed(4)})`];
+  });
+  return slopes.length === 0 ? lines : [...lines, ...prose(page, "", [slopes.join(", ")])];
 }
 
 function operationLines(page: Page): string[] {

@@ -31,6 +31,8 @@ export interface Report {
   /** Connections that ended although nobody here ended them, by age. */
   readonly deaths: readonly DeathCount[];
   readonly server: ServerSummary | null;
+  /** Who holds this machine's memory; null where the server is elsewhere, or it is not known. */
+  readonly memory: MemorySummary | null;
 }
 
 interface CodeRow {
@@ -216,6 +218,8 @@ export interface StageReport {
   readonly deaths: readonly DeathCount[];
   readonly generator: GeneratorFigures;
   readonly server: ServerFigures | null;
+  /** At the end; null where the server is on another machine, or it is not known. */
+  readonly memory: MemoryFigures | null;
 }
 
 export const OPERATION_KINDS = ["connect", "echo", "publish"] as const;
@@ -358,5 +362,47 @@ export interface ServerSummary {
   /** Resident bytes before the first connection. */
   readonly baselineRssBytes: number | null;
   /** Slope of a line through (held, resident) of all stages that were ok; null below three. */
-  readonly bytesPerConnection: { readonly slope: number; readonly r2: number } | null;
+  readonly bytesPerConnection: MemoryLine | null;
+}
+
+/** Bytes of this machine's memory, by who holds them. */
+export interface MemoryFigures {
+  readonly kernel: {
+    /** Whatever belongs neither to a process nor to a file and is not free. */
+    readonly bytes: number;
+    /** Of these: sockets, files and what else the kernel has many of. */
+    readonly slabBytes: number | null;
+    /** Of these: what TCP has sent or received and nobody has taken yet. */
+    readonly tcpBufferBytes: number | null;
+    /** Of this machine, both ends of a connection within it. */
+    readonly tcpSockets: number | null;
+  };
+  /** null where its processes are not watched. */
+  readonly server: ProcessMemory | null;
+  /** Generators and the controller. */
+  readonly probe: ProcessMemory;
+}
+
+export interface ProcessMemory {
+  readonly processes: number;
+  /** Resident, pages that several share counted in each. */
+  readonly rssBytes: number;
+  /** Resident, such pages divided among them. */
+  readonly pssBytes: number;
+}
+
+/** Bytes per connection by least squares: the slope, and how well the line fits, 0 to 1. */
+export interface MemoryLine {
+  readonly slope: number;
+  readonly r2: number;
+}
+
+export interface MemorySummary {
+  /** Before the first connection. */
+  readonly before: MemoryFigures;
+  /** Over all stages that were ok but confirmations; null below three different numbers held. */
+  readonly kernel: MemoryLine | null;
+  readonly server: MemoryLine | null;
+  /** Processes that were forked for more connections are in it. */
+  readonly probe: MemoryLine | null;
 }

@@ -9,6 +9,7 @@ import {
   type ServerSummary,
   type StageReport,
 } from "./report.ts";
+import { memorySummary } from "./machine-memory.ts";
 import type { Run } from "./run.ts";
 import { deathCounts, failureCounts, merged, type Second } from "./run-tally.ts";
 import { bytesPerConnection, type ServerSample } from "./server-watch.ts";
@@ -31,16 +32,26 @@ export function assembleReport(run: Run, verdict: Verdict): Report {
     failures: failureCounts(run.total.failures),
     deaths: deathCounts(run.total.deaths),
     server: serverSummary(run, verdict.stages),
+    memory: memorySummary(run.memoryBefore, steadyStages(verdict.stages)),
   };
+}
+
+/** What a line is drawn through. */
+function steadyStages(
+  stages: readonly StageReport[],
+): (Pick<StageReport, "server" | "memory"> & { readonly held: number })[] {
+  return (
+    stages
+      // A confirmation comes after a collection of garbage, if it comes after anything.
+      .filter(({ kind, verdict }) => kind !== "confirm" && verdict === "ok")
+      .map(({ connections, server, memory }) => ({ held: connections.held, server, memory }))
+  );
 }
 
 function serverSummary(run: Run, stages: readonly StageReport[]): ServerSummary | null {
   if (run.watch === null) return null;
-  const points = stages
-    // A confirmation comes after a collection of garbage, if it comes after anything.
-    .filter(({ kind }) => kind !== "confirm")
-    .filter(({ verdict, server }) => verdict === "ok" && server !== null)
-    .map(({ connections, server }) => ({ held: connections.held, rssBytes: server!.rssBytes }))
+  const points = steadyStages(stages)
+    .map(({ held, server }) => ({ held, rssBytes: server?.rssBytes ?? null }))
     .filter((point): point is { held: number; rssBytes: number } => point.rssBytes !== null);
   const line = bytesPerConnection(points);
   return {

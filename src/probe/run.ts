@@ -1,18 +1,24 @@
 // One run of the probe: its generator processes, the watch on the server, and all that they
 // report, by stage and by second. `capacity` and `load` decide what happens in it.
 
-import { formatCount } from "./quantity.ts";
 import { randomInt } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { packageVersion } from "../observe/package-version.ts";
 import type { ArrivalPlan, Faults, GeneratorReport, GeneratorSetup } from "./generator-messages.ts";
-import { type GeneratorPlan, generatorsFor, planGenerators } from "./generator-plan.ts";
+import {
+  type GeneratorPlan,
+  generatorsFor,
+  planConnectionsMax,
+  planGenerators,
+  planLimit,
+} from "./generator-plan.ts";
 import { Generators } from "./generators.ts";
 import { type Host, readHost, readListenDrops, readMemoryAvailable, sysctls } from "./host.ts";
 import type { Progress } from "./live-view.ts";
+import { readMachineMemory } from "./machine-memory.ts";
 import type { ProbeOptions } from "./probe-options.ts";
-import type { Environment, Limit, StageReport } from "./report.ts";
+import type { Environment, Limit, MemoryFigures, StageReport } from "./report.ts";
 import { SecondTally, Tally } from "./run-tally.ts";
 import type { Vitals } from "./scram.ts";
 import { type ServerSample, ServerWatch } from "./server-watch.ts";
@@ -87,6 +93,8 @@ export interface Stage {
   readonly listenBefore: ReturnType<typeof readListenDrops>;
   /** The least within the stage. */
   memoryAvailableBytes: number | null;
+  /** By party, at the end. */
+  memory: MemoryFigures | null;
   /** How long connections were opened and operations went on, and how many connects were asked. */
   connectMs: number;
   operateMs: number;
@@ -111,6 +119,8 @@ export class Run {
   readonly #signs: VitalSigns = new VitalSigns();
   #memoryAvailableBytes: number | null = null;
   readonly serverSamples: ServerSample[] = [];
+  /** Before the first connection, by party. */
+  memoryBefore: MemoryFigures | null = null;
   /** Whether the server runs on this machine. */
   readonly isLocal: boolean;
   #stage: Stage | null = null;
@@ -189,35 +199,30 @@ export class Run {
       throw new HoldfastError("HOLDFAST_OPTIONS_INVALID", message, { cause: error });
     });
     await this.grow(this.#plan.generatorsMax <= GENERATORS_AT_ONCE ? this.connectionsMax : 1);
+    this.memoryBefore = await this.#readMemory();
+  }
+
+  /** A server elsewhere has a kernel of its own. */
+  async #readMemory(): Promise<MemoryFigures | null> {
+    if (!this.isLocal) return null;
+    const processes = this.watch?.last?.processes ?? [];
+    const server = processes.map(({ pid }) => pid).filter((pid) => pid !== null);
+    return await readMachineMemory({
+      server: server.length === 0 ? null : server,
+      probe: [process.pid, ...this.generators.pids],
+    });
   }
 
   // Generators.
 
   /** Most connections that the probe's own files and addresses allow. */
   get connectionsMax(): number {
-    return this.#plan.generatorsMax * this.#plan.connectionsPerGenerator;
+    return planConnectionsMax(this.#plan);
   }
 
   /** What the probe's own means come to, as a limit. */
   ownLimit(): Limit {
-    const most = `${formatCount(this.connectionsMax)} connections`;
-    const { generatorsMax, sources, bound } = this.#plan;
-    const own = { kind: bound, party: "prober", confidence: "certain" } as const;
-    if (bound === "generator-files") {
-      return {
-        ...own,
-        text: `the probe's own files: ${most} over ${generatorsMax} processes`,
-        evidence: [`${this.host.fileLimit?.soft ?? 0} files for each process`],
-        advice: "raise `ulimit -n` for the probe",
-      };
-    }
-    const pairs = sources === null ? 0 : sourceTuples(sources);
-    return {
-      ...own,
-      text: `the probe's own addresses and ports: ${most}`,
-      evidence: [`${formatCount(pairs)} pairs of local address and port`],
-      advice: "give more local addresses with --local-ips, or more ports with --local-ports",
-    };
+    return planLimit(this.#plan, this.host);
   }
 
   async grow(connections: number): Promise<void> {
@@ -382,6 +387,7 @@ export class Run {
       serverSamples: [],
       listenBefore: this.isLocal ? readListenDrops() : null,
       memoryAvailableBytes: null,
+      memory: null,
       connectMs: 0,
       operateMs: 0,
       connectPerSecond: 0,
@@ -409,6 +415,7 @@ export class Run {
     stage.endMs = this.context.clock.now();
     const last = await this.watch?.sample();
     if (last !== undefined) this.#addServerSample(last);
+    stage.memory = await this.#readMemory();
     this.#stage = null;
   }
 

@@ -173,7 +173,7 @@ export class ServerWatch {
   async #take(): Promise<ServerSample> {
     const atMs = this.#clock.now();
     const found = await Promise.all(this.#sources.map((source) => source.sample()));
-    const processes = found.filter((one): one is ProcessSample => "pid" in one);
+    const processes = found.flatMap((one) => ("why" in one ? [] : one));
     const failed = found.filter((one): one is FailedSource => "why" in one);
     this.#last = { atMs, processes, failed, figures: figuresOf(processes, failed) };
     this.#underWay = null;
@@ -204,20 +204,24 @@ function readerOf(source: ServerSource, clock: Clock): SourceReader {
     : new PidSource(source.pid, clock);
 }
 
-/** A source, and what its CPU time is compared with. */
+/** A source, and what the CPU time of its processes is compared with. */
 class WatchedSource {
   readonly #reader: SourceReader;
-  #before: ProcessReading | null = null;
-  #cpuCores: number | null = null;
+  #cores: Map<string, { readonly of: ProcessReading; readonly cpuCores: number | null }> =
+    new Map();
 
   constructor(reader: SourceReader) {
     this.#reader = reader;
   }
 
-  async sample(): Promise<ProcessSample | FailedSource> {
+  async sample(): Promise<readonly ProcessSample[] | FailedSource> {
     try {
-      const { cpuAtMs, ...reading } = await this.#reader.read();
-      return { ...reading, cpuCores: this.#coresOf({ ...reading, cpuAtMs }) };
+      const readings = await this.#reader.read();
+      const cores = new Map(readings.map((of) => [of.source, this.#coresOf(of)]));
+      this.#cores = cores;
+      return readings.map(({ cpuAtMs: _, ...reading }) => {
+        return { ...reading, cpuCores: cores.get(reading.source)?.cpuCores ?? null };
+      });
     } catch (error) {
       if (!(error instanceof SourceFailure)) throw error;
       return { source: this.#reader.source, kind: error.kind, why: error.message };
@@ -228,26 +232,22 @@ class WatchedSource {
     this.#reader.close();
   }
 
-  #coresOf(now: ProcessReading): number | null {
-    const before = this.#before;
+  /** The rate up to `now`, and the reading that the next rate begins at. */
+  #coresOf(now: ProcessReading): { of: ProcessReading; cpuCores: number | null } {
+    const known = this.#cores.get(now.source);
+    const before = known?.of;
     const isOfOneProcess =
-      before !== null &&
+      before !== undefined &&
       before.pid === now.pid &&
       before.cpuMs !== null &&
       now.cpuMs !== null &&
       // Time that went back is another start of the process under the same number.
       now.cpuMs >= before.cpuMs &&
       now.cpuAtMs >= before.cpuAtMs;
-    if (!isOfOneProcess) {
-      this.#before = now;
-      this.#cpuCores = null;
-      return null;
-    }
+    if (!isOfOneProcess) return { of: now, cpuCores: null };
     const spanMs = now.cpuAtMs - before.cpuAtMs;
-    if (spanMs < CPU_SPAN_MS_MIN) return this.#cpuCores;
-    this.#before = now;
-    this.#cpuCores = (now.cpuMs - before.cpuMs) / spanMs;
-    return this.#cpuCores;
+    if (spanMs < CPU_SPAN_MS_MIN) return { of: before, cpuCores: known!.cpuCores };
+    return { of: now, cpuCores: (now.cpuMs! - before.cpuMs!) / spanMs };
   }
 }
 

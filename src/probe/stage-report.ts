@@ -187,6 +187,7 @@ export function stageReport(
     deaths: deathCounts(tally.deaths),
     generator: generatorFigures(run, tally, objectives),
     server: serverFigures(run, stage.serverSamples.at(-1) ?? null, held),
+    memory: stage.memory,
   };
 }
 

@@ -42,9 +42,9 @@ export class StatsSource implements SourceReader {
       this.#url.protocol === "https:" ? new HttpsAgent(options) : new HttpAgent(options);
   }
 
-  async read(): Promise<ProcessReading> {
+  async read(): Promise<readonly ProcessReading[]> {
     const text = await this.#body(true);
-    return readingOf(this.source, text, this.#clock.now());
+    return readingsOf(this.source, parsed(text), this.#clock.now());
   }
 
   close(): void {
@@ -133,8 +133,42 @@ function statusProblem({ statusCode = 0 }: IncomingMessage): string | null {
   return text;
 }
 
-function readingOf(source: string, text: string, atMs: number): ProcessReading {
-  const stats = parsed(text);
+/** A supervisor's /stats holds the sums of its workers, and a row for each of them. */
+function readingsOf(source: string, stats: Fields, atMs: number): readonly ProcessReading[] {
+  const whole = readingOf(source, stats, atMs);
+  const { supervisor, workers } = stats;
+  if (typeof supervisor !== "object" || !Array.isArray(workers)) return [whole];
+  const own = readingOf(source, fieldsOf(supervisor), atMs);
+  const rows = workers
+    .map(fieldsOf)
+    // One that is starting has nothing to tell yet.
+    .filter(({ state }) => state !== "starting")
+    .map((row) => workerReading(source, row, atMs));
+  // What is counted for all of them together stands at the supervisor, which serves no client.
+  return [{ ...whole, ...memoryOf(own), fdLimit: whole.fdLimit, connections: 0 }, ...rows];
+}
+
+function memoryOf({ pid, rssBytes, cpuMs, cpuAtMs, fds }: ProcessReading): Pick<
+  ProcessReading,
+  "pid" | "rssBytes" | "cpuMs" | "cpuAtMs" | "fds" | "connectionsMax" | "loopLagP99Ms"
+> {
+  return { pid, rssBytes, cpuMs, cpuAtMs, fds, connectionsMax: null, loopLagP99Ms: null };
+}
+
+function workerReading(source: string, row: Fields, atMs: number): ProcessReading {
+  const { slot, state } = row;
+  const name = `${source} slot ${numberOf(slot) ?? "?"}`;
+  return {
+    ...readingOf(name, row, atMs),
+    // While its successor serves already, two processes have the slot.
+    source: state === "draining" ? `${name}, draining` : name,
+    connections: numberOf(row["connections"]),
+    connectionsMax: numberOf(row["connectionsMax"]),
+    loopLagP99Ms: numberOf(row["lagP99Ms"]),
+  };
+}
+
+function readingOf(source: string, stats: Fields, atMs: number): ProcessReading {
   const [connections, admission] = [fieldsOf(stats["connections"]), fieldsOf(stats["admission"])];
   const totals = fieldsOf(stats["totals"]);
   const cpu = fieldsOf(stats["cpuMicros"]);

@@ -72,7 +72,7 @@ export class AdminHttp {
     this.#http = createServer(options, (request, response) => {
       const served = this.#serve(request, response).catch(onFailure);
       this.#underWay.add(served);
-      void served.finally(() => this.#underWay.delete(served));
+      void served.finally(() => void this.#underWay.delete(served));
     });
     this.#http.maxConnections = SOCKETS_MAX;
     this.#http.timeout = STALL_MS;

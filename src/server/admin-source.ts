@@ -36,7 +36,7 @@ export interface Scrape {
 /** What operators may order. */
 export interface Control {
   /** Begins a rolling restart of all workers. */
-  reload(): ControlOutcome;
+  reload(): ControlOutcome | Promise<ControlOutcome>;
   reloadState(): ReloadState;
   /** Begins to stop in order; with `hasten`, ends at once what is left. */
   drain(hasten: boolean): ControlOutcome;

@@ -179,7 +179,7 @@ export class Admin {
     }
     readQuery(request.search, NO_KEYS);
     if (path === "/reload") {
-      const outcome = this.#control.reload();
+      const outcome = await this.#control.reload();
       return ordered("reload", outcome, { reload: this.#control.reloadState() });
     }
     if (!(await this.#source.kick(id))) return noConnection();

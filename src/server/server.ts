@@ -75,6 +75,8 @@ export interface ServerParts {
    * that ids of connections are unique among them and tell theirs. Default: 0, the only one.
    */
   readonly worker?: number;
+  /** How many processes share the machine's memory; a budget that follows from it is divided. */
+  readonly processes?: number;
   readonly hooks?: ServerHooks;
   /** To the other workers of the server; its member is `worker`. */
   readonly bus?: Bus;
@@ -136,7 +138,7 @@ export class Server implements ListenersOwner {
   /** Throws HOLDFAST_OPTIONS_INVALID, HOLDFAST_TRANSPORT_UNAVAILABLE, HOLDFAST_FRAMING_INVALID. */
   constructor(partial: PartialOptions = {}, parts: ServerParts = {}) {
     const options = optionsFrom(partial);
-    const machine = readMachine();
+    const machine = readMachine(parts.processes);
     const clock = parts.clock ?? systemClock;
     this.#options = options;
     this.#machine = machine;

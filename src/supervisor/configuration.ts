@@ -31,6 +31,8 @@ export class Configuration {
   readonly #log: Log;
   readonly #workers: () => readonly WorkerHandle[];
   readonly #swap: ConfigSwap;
+  /** Told of what workers run from now on. */
+  onRunning: (options: Options) => void = () => {};
   #running: Options;
   #hash: string;
   #wanted: Options;
@@ -166,5 +168,6 @@ export class Configuration {
   #run(options: Options): void {
     this.#running = options;
     this.#hash = configHash(options);
+    this.onRunning(options);
   }
 }

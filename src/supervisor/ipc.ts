@@ -27,10 +27,10 @@ export interface StartMessage {
   readonly inherited: readonly number[];
   /** The file of the socket pair to the bus. */
   readonly busFile: number;
-  /** The worker's share of connection.max; null: connection.max is its own. */
-  readonly connectionsMax: number | null;
-  /** Whether several processes may open the same port themselves. */
-  readonly sharesPorts: boolean;
+  /** Whether it is to be told its share of connection.max, and may serve nobody before. */
+  readonly isSharing: boolean;
+  /** How many workers there are beside each other. */
+  readonly workers: number;
 }
 
 export type ToWorker =
@@ -55,7 +55,7 @@ export interface WorkerListener {
 export interface ReadyMessage {
   readonly type: "ready";
   readonly listeners: readonly WorkerListener[];
-  /** Connections that it may serve at a time by its own limits. */
+  /** Connections that it can hold, whatever connection.max says. */
   readonly connectionsMax: number;
 }
 

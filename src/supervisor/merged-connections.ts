@@ -2,10 +2,9 @@
 
 import type { ClosedConnection } from "../server/closed-ring.ts";
 import type { ConnectionReport, ConnectionSort } from "../server/inspect.ts";
+import { SERIALS_PER_WORKER } from "../server/listener.ts";
 import type { ClosedConnections, TopConnections } from "../server/operator.ts";
 
-/** Serials of a worker begin at its number times this. */
-const SERIALS_PER_WORKER = 2 ** 32;
 const ID = /^([0-9a-z]{1,11})-[0-9a-z]{1,7}$/;
 
 const KEYS: Readonly<Record<ConnectionSort, (connection: ConnectionReport) => number>> = {

@@ -192,7 +192,10 @@ export class Operators implements AdminSource {
     const counters = others.map(countersOf);
     return {
       ...mergedStats(own, live, counters.reduce(addCounters, this.#goneStats)),
-      workers: this.#parts.workers().map((view) => workerRow(view, asked)),
+      workers: this.#parts
+        .workers()
+        .toSorted((a, b) => a.slot - b.slot || a.worker - b.worker)
+        .map((view) => workerRow(view, asked)),
       missing: missingOf(asked),
       supervisor: {
         ...facts,
@@ -366,6 +369,7 @@ function workerRow(view: WorkerView, asked: readonly Asked<{ readonly what: "sta
     state,
     readiness: answer?.readiness ?? null,
     configHash: report?.configHash ?? null,
+    admission: { accepting: answer?.admission.accepting ?? null },
     connections: answer?.connections.total ?? null,
     connectionsMax: answer?.connections.max ?? null,
     queueBytes: answer?.queue.bytes ?? null,

@@ -29,11 +29,17 @@ const EXIT_MS = 5_000;
 /** After a second signal. */
 const HASTENED_EXIT_MS = 2_000;
 
+/** What a supervisor asks of its listening sockets. */
+export type HeldListeners = Pick<
+  ListeningSockets,
+  "close" | "inheritedFiles" | "ofSlot" | "ofSlotAlone" | "sockets"
+>;
+
 export interface SupervisorParts {
   /** With node.name given, so that all workers have one. */
   readonly options: Options;
   readonly slots: number;
-  readonly sockets: ListeningSockets;
+  readonly sockets: HeldListeners;
   readonly clock: Clock;
   readonly log: Log;
   readonly spawn: (sockets: readonly NamedSocket[], handler: ProcessHandler) => Spawned;
@@ -43,7 +49,7 @@ export interface SupervisorParts {
 export type SupervisorState = "new" | "starting" | "serving" | "draining" | "stopped";
 
 export class Supervisor implements SlotOwner, WorkerHandler {
-  readonly sockets: ListeningSockets;
+  readonly sockets: HeldListeners;
   readonly slots: readonly Slot[];
   readonly hub: Hub;
   readonly configuration: Configuration;
@@ -56,6 +62,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   onWorkerEnded: (worker: WorkerHandle) => void = () => {};
   #state: SupervisorState = "new";
   #lastWorker: number = 0;
+  #shareTurn: number = 0;
   readonly #parts: SupervisorParts;
   readonly #clock: Clock;
   readonly #workers: Map<number, WorkerHandle> = new Map();
@@ -104,6 +111,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   async start(): Promise<void> {
     this.#state = "starting";
     for (const slot of this.slots) slot.begin();
+    // After the last was begun: the first must not be given all.
     this.#tick();
     await this.#until(
       () =>
@@ -167,8 +175,8 @@ export class Supervisor implements SlotOwner, WorkerHandler {
     worker.attach(process);
     this.hub.attach(worker.worker, bus);
     const start = this.#startMessage(worker);
-    worker.toldMax = start.connectionsMax ?? 0;
     worker.send(start);
+    if (this.#state === "serving") this.#share();
     const fields = { slot: slot.index, worker: worker.worker, pid: worker.pid };
     this.log.info(fields, "a worker starts");
     return worker;
@@ -223,9 +231,8 @@ export class Supervisor implements SlotOwner, WorkerHandler {
       sockets: this.sockets.ofSlot(worker.slot),
       inherited: inheritedFiles,
       busFile: busFileOf(sockets.length),
-      // It is given a share once it is known not to be one too many.
-      connectionsMax: options.connection.max === null ? null : 0,
-      sharesPorts: this.slots.length > 1,
+      isSharing: options.connection.max !== null,
+      workers: this.slots.length,
     };
   }
 
@@ -245,23 +252,31 @@ export class Supervisor implements SlotOwner, WorkerHandler {
 
   #share(): void {
     const { max } = this.configuration.running.connection;
-    if (max === null) return;
-    const sharers = this.workers.filter(({ ready }) => ready !== null);
+    const sharers = this.workers;
+    if (max === null) {
+      // As many as they can hold, which is what they begin with.
+      for (const worker of sharers) {
+        if (worker.toldMax > 0) this.#tellShare(worker, worker.ready?.connectionsMax ?? 0);
+      }
+      return;
+    }
     const shares = nextShares(
       max,
       sharers.map((worker) => ({
         served: worker.served,
         confirmed: worker.report?.connectionsMax ?? 0,
         told: worker.toldMax,
-        isAccepting: worker.state === "serving",
+        isAccepting: worker.state === "starting" || worker.state === "serving",
       })),
+      this.#shareTurn++,
     );
-    for (const [index, worker] of sharers.entries()) {
-      const connectionsMax = shares[index]!;
-      if (connectionsMax === worker.toldMax) continue;
-      worker.toldMax = connectionsMax;
-      worker.send({ type: "share", connectionsMax });
-    }
+    for (const [index, worker] of sharers.entries()) this.#tellShare(worker, shares[index]!);
+  }
+
+  #tellShare(worker: WorkerHandle, connectionsMax: number): void {
+    if (connectionsMax === worker.toldMax) return;
+    worker.toldMax = connectionsMax;
+    worker.send({ type: "share", connectionsMax });
   }
 
   /** Without the bus it is no part of the server any more. */

@@ -7,6 +7,7 @@ import type { Clock, Scheduled } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { LocalBus } from "../bus/local-bus.ts";
 import { configHash, requireLive } from "../config/option-changes.ts";
+import { filesConnectionMax, readMachine } from "../config/machine.ts";
 import type { Options } from "../config/options.ts";
 import { optionsFrom } from "../config/resolve.ts";
 import type { ProcessLog } from "../observe/log.ts";
@@ -28,6 +29,9 @@ export interface WorkerParts {
   readonly channel: SupervisorChannel;
 }
 
+/** All may be taken by others; then it serves nobody until some is free. */
+const SHARE_WAIT_MS = 1_000;
+
 interface Prepared {
   readonly change: number;
   readonly options: Options;
@@ -44,6 +48,9 @@ export class Worker {
   #reporter: Scheduled | null = null;
   #prepared: Prepared | null = null;
   #configHash: string = "";
+  /** Of connection.max; 0 until it is told. */
+  #share: number = 0;
+  #onShare: () => void = () => {};
   /** Asked to stop; what comes before the server is up waits for it. */
   #stop: { hasten: boolean } | null = null;
   #isUp: boolean = false;
@@ -76,7 +83,9 @@ export class Worker {
         if (this.#server?.state === "serving") this.#server.release(message.sockets);
         return;
       case "share":
+        this.#share = message.connectionsMax;
         this.#server?.setConnectionsMax(message.connectionsMax);
+        this.#onShare();
         return;
       case "prepare":
         this.#prepare(message);
@@ -114,7 +123,10 @@ export class Worker {
     this.#server = server;
     if (options.workers.application === null) addBuiltInMethods(server, this.#parts.clock);
     else await setUpApplication(options.workers.application, server);
-    if (message.connectionsMax !== null) server.setConnectionsMax(message.connectionsMax);
+    if (message.isSharing) {
+      server.setConnectionsMax(this.#share);
+      await this.#shareOrTime();
+    }
     await server.start();
     this.#operator = new Operator(server);
     this.#operator.start();
@@ -124,8 +136,21 @@ export class Worker {
     if (this.#stop !== null) this.#end();
   }
 
+  /** Whoever connects before it has a share would be refused. */
+  #shareOrTime(): Promise<void> {
+    if (this.#share > 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timeout = this.#parts.clock.after(SHARE_WAIT_MS, resolve);
+      this.#onShare = () => {
+        if (this.#share === 0) return;
+        timeout.cancel();
+        resolve();
+      };
+    });
+  }
+
   #newServer(options: Options, message: StartMessage): Server {
-    const { worker, sockets, sharesPorts, busFile } = message;
+    const { worker, sockets, workers, busFile } = message;
     const bus = new LocalBus(
       worker,
       new Socket({ fd: busFile, readable: true, writable: true }),
@@ -137,7 +162,9 @@ export class Worker {
       admin: false,
       worker,
       sockets,
-      sharesPorts,
+      // In a rolling restart two of them listen at a time, even where there is one slot.
+      sharesPorts: true,
+      processes: workers,
       bus,
     });
   }
@@ -151,7 +178,8 @@ export class Worker {
         framing: listener.context.framing.name,
         address: listener.address!,
       }));
-    return { type: "ready", listeners, connectionsMax: server.admission.connectionsMax };
+    const connectionsMax = filesConnectionMax(readMachine());
+    return { type: "ready", listeners, connectionsMax };
   }
 
   #report(): void {

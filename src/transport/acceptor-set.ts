@@ -69,7 +69,7 @@ export class AcceptorSet {
   async adopt(fds: readonly number[]): Promise<void> {
     const newOnes = [...new Set(fds)].filter((fd) => !this.#acceptors.has(fd));
     const acceptors = newOnes.map((fd) => this.#newAcceptor(fd));
-    newOnes.forEach((fd, index) => this.#acceptors.set(fd, acceptors[index]!));
+    for (const [index, fd] of newOnes.entries()) this.#acceptors.set(fd, acceptors[index]!);
     if (!this.#isWanted) return;
     try {
       await listenAll(acceptors);

@@ -72,8 +72,8 @@ function createHandle(): CreateHandle {
   if (typeof create === "function") return create;
   throw new HoldfastError(
     "HOLDFAST_TRANSPORT_UNAVAILABLE",
-    `Node ${process.versions.node} cannot bind a socket without listening on it: build the native ` +
-      "addon (npm rebuild holdfast), or serve with one process (workers.count: 0)",
+    `Node ${process.versions.node} cannot bind a socket without listening on it: build the ` +
+      "native addon (npm rebuild holdfast), or serve with one process (workers.count: 0)",
   );
 }
 

@@ -118,7 +118,7 @@ export interface Transport {
   /**
    * Closes the listening socket; connections stay.
    * @param isForGood it is not resumed any more: an inherited socket that could not be opened again
-   * is closed too, so that whoever else has it serves those who come.
+   * is let go of too, so that whoever else has it serves those who come.
    */
   stopAccepting(isForGood?: boolean): void;
   /** Opens it again at the same address. Rejects with HOLDFAST_LISTEN_FAILED. */

@@ -405,7 +405,7 @@ describe("a request that cannot be answered", () => {
     expect(answer.json).toMatchObject({ error: "bad_query", key, value, allowed });
   });
 
-  it.each(["/", "/healthz", "/readyz", "/metrics", "/stats", "/connections/1-0"])(
+  it.each(["/", "/healthz", "/readyz", "/reload", "/connections/1-0"])(
     "has a query where %s takes none",
     async (path) => {
       const answer = await get(await started(), `${path}?x=1`);

@@ -306,7 +306,8 @@ describe.skipIf(!hasNative)("the native acceptor and an inherited file", () => {
       "import os, socket, sys; s = socket.socket(); os.dup2(s.fileno(), 30);" +
       "os.execv(sys.argv[1], sys.argv[1:])";
     const flags = ["--tcp-fd=30", "--transport=tcp-epoll", "--websocket-enabled=false"];
-    const serve = [process.execPath, PROGRAM, "serve", "--admin-enabled=false", ...flags];
+    const alone = ["--workers=0", "--admin-enabled=false"];
+    const serve = [process.execPath, PROGRAM, "serve", ...alone, ...flags];
     const { status, stderr } = spawnSync("python3", ["-c", prepare, ...serve], { timeout: 10_000 });
     expect(stderr.toString()).toContain(
       "the inherited file 30: EINVAL: no socket can listen there",
@@ -420,18 +421,20 @@ describe.skipIf(!hasNative)("stopping and starting", () => {
     expect(opened.handler.opened).toEqual([]);
   });
 
-  it("from inside admit serves the one that is asked about, and nobody behind it", async () => {
+  it("from inside admit serves those of the same batch that are admitted, nobody else", async () => {
     const opened = make();
     const { port } = await opened.transport.listen();
     const before = sockets().length;
     const waiting = Array.from({ length: 20 }, () => client({ port }));
+    let asked = 0;
     opened.handler.admit = () => {
       opened.transport.stopAccepting();
-      return true;
+      return ++asked <= 5;
     };
-    await until(() => waiting.filter(({ destroyed }) => destroyed).length === 19, "19 are cut off");
-    expect(opened.handler.opened.length).toBe(1);
-    expect(sockets().length, "its socket and its peer's, not the listening one").toBe(before + 1);
+    await until(() => waiting.filter(({ destroyed }) => destroyed).length === 15, "15 are cut off");
+    expect(opened.handler.opened.length).toBe(5);
+    expect(sockets().length, "theirs and their peers', not the listening one").toBe(before + 9);
+    await expect(once(client({ port }), "connect")).rejects.toMatchObject({ code: "ECONNREFUSED" });
   });
 
   it.each([true, false])(

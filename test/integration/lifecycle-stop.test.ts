@@ -7,7 +7,7 @@ import type { PartialOptions } from "../../src/config/options.ts";
 import { Server } from "../../src/server/server.ts";
 import { hasWebSocket, holdings, openFiles, RAW_TRANSPORTS } from "../support/oracle.ts";
 import { RawClient, type RawTransport } from "../support/raw-client.ts";
-import { call, subscribe } from "../support/raw-message.ts";
+import { call, hello, subscribe } from "../support/raw-message.ts";
 
 interface Serving {
   readonly server: Server;
@@ -15,6 +15,9 @@ interface Serving {
   release(): void;
   active(transport: RawTransport): Promise<RawClient>;
 }
+
+/** Everybody is told, and what does not go by itself is closed soon. */
+const SOON = { graceMs: 300, closeSpreadMs: 0 } as const;
 
 async function serve(options: PartialOptions = {}): Promise<Serving> {
   const held: (() => void)[] = [];
@@ -52,7 +55,7 @@ function expectNothingLeft(server: Server): void {
 describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
   test("a stop tells each client another time to come back, and ends them all", async () => {
     const files = openFiles();
-    const { server, active } = await serve({ drain: { reconnectSpreadMs: 3_000 } });
+    const { server, active } = await serve({ drain: { ...SOON, reconnectSpreadMs: 3_000 } });
     const clients = await Promise.all(Array.from({ length: 50 }, () => active(transport)));
     const stopped = server.stop();
     const endings = await Promise.all(clients.map((client) => client.ending()));
@@ -72,8 +75,53 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     expect(openFiles()).toBeLessThanOrEqual(files);
   });
 
+  test("clients that stay are closed one after another, each of them told before", async () => {
+    const { server, active } = await serve({ drain: { graceMs: 300, closeSpreadMs: 1_000 } });
+    const clients = await Promise.all(Array.from({ length: 20 }, () => active(transport)));
+    const start = performance.now();
+    const stopped = server.stop();
+    await Promise.all(
+      clients.map((client) => client.until(() => client.goAway !== null, "GoAway")),
+    );
+    expect(performance.now() - start).toBeLessThan(280);
+    const endedAtMs: number[] = [];
+    const endings = await Promise.all(
+      clients.map(async (client) => {
+        const ending = await client.ending();
+        endedAtMs.push(performance.now() - start);
+        return ending;
+      }),
+    );
+    await stopped;
+    expect(endings.map(({ how }) => how)).toEqual(clients.map(() => "fin"));
+    const goAways = clients.map(
+      ({ messages }) => messages.filter(({ body }) => body === "goAway").length,
+    );
+    expect(goAways).toEqual(clients.map(() => 1));
+    expect(endedAtMs[0]).toBeGreaterThan(290);
+    expect(endedAtMs.at(-1)! - endedAtMs[0]!).toBeGreaterThan(700);
+    expect(new Set(endedAtMs.map((ms) => Math.floor((ms - 300) / 250))).size).toBeGreaterThan(3);
+    expectNothingLeft(server);
+  });
+
+  test("a client that goes when it is told ends the stop before its time", async () => {
+    const { server, active } = await serve();
+    const clients = await Promise.all(Array.from({ length: 5 }, () => active(transport)));
+    const start = performance.now();
+    const stopped = server.stop();
+    for (const client of clients) {
+      await client.until(() => client.goAway !== null, "GoAway");
+      client.end();
+      expect((await client.ending()).how).toBe("fin");
+    }
+    await stopped;
+    expect(performance.now() - start).toBeLessThan(1_000);
+    expect(server.closedByReason.shutdown).toBe(5);
+    expectNothingLeft(server);
+  });
+
   test("nobody is let in once the stop has begun", async () => {
-    const { server, active, release } = await serve();
+    const { server, active, release } = await serve({ drain: SOON });
     const client = await active(transport);
     client.send(call(2, "hold"));
     await client.echo();
@@ -86,7 +134,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
   });
 
   test("after GoAway calls under way are answered and new ones refused", async () => {
-    const { server, active, release } = await serve();
+    const { server, active, release } = await serve({ drain: SOON });
     const client = await active(transport);
     client.send(call(2, "hold"), call(3, "hold"));
     await client.echo();
@@ -110,7 +158,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
   });
 
   test("a call that never ends holds the stop up for the grace period and no longer", async () => {
-    const { server, active } = await serve({ drain: { graceMs: 300 } });
+    const { server, active } = await serve({ drain: SOON });
     const client = await active(transport);
     client.send(call(2, "hold"));
     await client.echo();
@@ -139,7 +187,7 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
   });
 
   test("what is queued is flushed to a reader that is slow but there", async () => {
-    const { server, active } = await serve();
+    const { server, active } = await serve({ drain: SOON });
     const client = await active(transport);
     client.send(subscribe(2, "news"));
     await client.answer(2);
@@ -159,8 +207,8 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     expectNothingLeft(server);
   });
 
-  test("a reader that takes nothing is reset at the end of the grace period", async () => {
-    const { server, active } = await serve({ drain: { graceMs: 300 } });
+  test("a reader that takes nothing is reset a second after it was closed", async () => {
+    const { server, active } = await serve({ drain: SOON });
     const client = await active(transport);
     client.stopReading();
     const [connection] = [...server.registry.all()];
@@ -169,13 +217,27 @@ describe.each(RAW_TRANSPORTS)("over %s", (transport) => {
     }
     const start = performance.now();
     await server.stop();
-    expect(performance.now() - start).toBeLessThan(900);
+    expect(performance.now() - start).toBeGreaterThan(1_250);
+    expect(performance.now() - start).toBeLessThan(1_900);
     expect(server.shared.counters.bytesDiscardedOut).toBeGreaterThan(250_000);
     expectNothingLeft(server);
   });
 
+  test("a client whose Hello comes after the stop began is welcome, and told to go", async () => {
+    const { server } = await serve({ drain: SOON });
+    const { port } = server.addresses()[transport]!;
+    const client = await RawClient.connect({ transport, port });
+    await delay(20);
+    const stopped = server.stop();
+    client.send(hello(1));
+    expect((await client.ending()).how).toBe("fin");
+    expect(client.messages.map(({ body }) => body)).toEqual(["welcome", "goAway"]);
+    await stopped;
+    expectNothingLeft(server);
+  });
+
   test("clients that have not said Hello are told as well", async () => {
-    const { server } = await serve();
+    const { server } = await serve({ drain: SOON });
     const { port } = server.addresses()[transport]!;
     const client = await RawClient.connect({ transport, port });
     await delay(20);
@@ -197,7 +259,7 @@ test("a server without connections stops at once, and only once", async () => {
 
 test("an idle and a silent connection are ended by a stop like any other", async () => {
   const lively = { heartbeatMs: 200, heartbeatJitter: 0, idleTimeoutMs: 600 };
-  const { server } = await serve({ connection: lively });
+  const { server } = await serve({ connection: lively, drain: { graceMs: 0, closeSpreadMs: 0 } });
   const clients = await Promise.all(
     RAW_TRANSPORTS.map((transport) =>
       RawClient.active({

@@ -16,7 +16,7 @@ import { call } from "../support/raw-message.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const program = join(root, "dist", "cli", "holdfast.js");
 const LOOPBACK = "127.0.0.1";
-const FREE_PORTS = ["--tcp-port=0", "--websocket-port=0", "--admin-port=0"];
+const FREE_PORTS = ["--workers=0", "--tcp-port=0", "--websocket-port=0", "--admin-port=0"];
 const ON_LOOPBACK = [`--tcp-host=${LOOPBACK}`, `--websocket-host=${LOOPBACK}`];
 
 let folder: string;
@@ -108,7 +108,7 @@ const tcpClient = ({ ports }: Serving): Promise<RawClient> =>
 
 describe("the process of holdfast serve", () => {
   it("serves both transports, and on SIGTERM says GoAway to all and ends with 0", async () => {
-    const serving = await serve();
+    const serving = await serve(["--drain-grace-ms=200", "--drain-close-spread-ms=100"]);
     expect(await readyz(serving)).toBe(200);
     const tcp = await tcpClient(serving);
     const ws = await RawClient.active({ port: serving.ports.websocket, transport: "websocket" });
@@ -155,7 +155,7 @@ describe("the process of holdfast serve", () => {
     expect(await serving.ended).toEqual({ code: 0, signal: null });
     expect(Date.now() - start).toBeLessThan(2_000);
     expect(serving.records().filter(({ msg }) => msg === "stopping")).toMatchObject([
-      { signal: "SIGTERM", hasten: false, graceMs: 600_000 },
+      { signal: "SIGTERM", hasten: false, withinMs: 605_000 },
       { signal: "SIGTERM", hasten: true },
     ]);
     client.reset();
@@ -166,6 +166,7 @@ describe("the process of holdfast serve", () => {
     const code = {
       tcp: { host: LOOPBACK, port: 0 },
       websocket: { enabled: false },
+      workers: { count: 0 },
       admin: { port: 0 },
       log: { level: "silent" },
     } as const;
@@ -225,7 +226,7 @@ describe("the process of holdfast serve", () => {
   it("serves on when its log fills the disk, and ends with 0", async () => {
     const full = openSync("/dev/full", "w");
     const socket = join(folder, "full.sock");
-    const args = ["serve", `--tcp-path=${socket}`, "--websocket-enabled=false", "--admin-port=0"];
+    const args = ["serve", ...FREE_PORTS, `--tcp-path=${socket}`, "--websocket-enabled=false"];
     const running = run(args, full);
     await until(() => existsSync(socket), running);
     await delay(200);

@@ -178,7 +178,8 @@ describe.skipIf(loaded === null || !hasNative)("before sockets are handed over",
 describe.skipIf(loaded === null)("the log of a server", () => {
   /** Its records until it serves. */
   async function logOf(flags: readonly string[], env: NodeJS.ProcessEnv): Promise<LogRecord[]> {
-    const args = [PROGRAM, "serve", "--admin-enabled=false", "--websocket-port=0", "--tcp-port=0"];
+    const alone = ["--workers=0", "--admin-enabled=false", "--websocket-port=0", "--tcp-port=0"];
+    const args = [PROGRAM, "serve", ...alone];
     const child = spawn(process.execPath, [...args, ...flags], {
       env: { PATH: process.env["PATH"], ...env },
       stdio: ["ignore", "pipe", "inherit"],
@@ -271,7 +272,7 @@ describe.each(ways)("the WebSocket transport, accepted by %s", (by) => {
     await until(() => files() === before, "every file is closed");
   });
 
-  it("may be stopped from inside admit, and serves the one that is asked about", async () => {
+  it("may be stopped from inside admit, and serves those who are there already", async () => {
     const { transport, handler } = here();
     const { port } = await transport.listen();
     const crowd = Array.from({ length: 20 }, () => client(port));
@@ -284,7 +285,7 @@ describe.each(ways)("the WebSocket transport, accepted by %s", (by) => {
       "all know",
     );
     expect(handler.opened.length).toBeGreaterThan(0);
-    if (by === "our acceptor") expect(handler.opened.length).toBe(1);
+    if (by === "our acceptor") expect(handler.opened.length).toBe(20);
   });
 
   it("may be destroyed from inside onOpen with others waiting", async () => {

@@ -2,6 +2,7 @@
 // contract by hand.
 
 import { expect } from "vitest";
+import type { Bus } from "../../src/bus/bus.ts";
 import type { PartialOptions } from "../../src/config/options.ts";
 import type { Connection } from "../../src/connection/connection.ts";
 import type { Log, LogFields } from "../../src/observe/log.ts";
@@ -23,6 +24,9 @@ export interface MemoryServerParts {
   readonly listener?: Partial<Omit<ListenerSpec, "name" | "transport">>;
   readonly hooks?: ServerHooks;
   readonly seed?: number;
+  /** One for several servers; stop() then is theirs to check. Default: its own. */
+  readonly clock?: ManualClock;
+  readonly bus?: Bus;
   /** Before it starts: methods, policies. */
   readonly prepare?: (server: Server) => void;
 }
@@ -35,12 +39,13 @@ export interface Logged {
 }
 
 export class MemoryServer {
-  readonly clock: ManualClock = new ManualClock();
+  readonly clock: ManualClock;
   readonly logged: Logged[] = [];
   readonly server: Server;
   readonly transport: MemoryTransport;
 
   private constructor(parts: MemoryServerParts) {
+    this.clock = parts.clock ?? new ManualClock();
     const disabled = { enabled: false } as const;
     const off = { tcp: disabled, websocket: disabled, admin: disabled };
     const memory: ListenerSpec = {
@@ -56,6 +61,7 @@ export class MemoryServer {
         log: logTo(this.logged),
         listeners: [memory],
         ...(parts.hooks === undefined ? {} : { hooks: parts.hooks }),
+        ...(parts.bus === undefined ? {} : { bus: parts.bus, worker: parts.bus.member }),
       },
     );
     parts.prepare?.(this.server);

@@ -9,6 +9,7 @@ import {
   type FailureCount,
   type GeneratorFigures,
   type LatencySummary,
+  type MemoryFigures,
   type OperationFigures,
   REPORT_SCHEMA,
   type Report,
@@ -167,6 +168,23 @@ function capacityStage(level: (typeof LEVELS)[number], index: number): StageRepo
     deaths: index === 8 ? deaths(DEATHS) : [],
     generator: generatorFigures(held, isBound),
     server: serverFigures(held, to, 0),
+    memory: memoryFigures(held),
+  };
+}
+
+function memoryFigures(held: number): MemoryFigures {
+  const processMemory = (bytes: number) => {
+    return { processes: 4, rssBytes: bytes + 90 * MIB, pssBytes: bytes };
+  };
+  return {
+    kernel: {
+      bytes: 300 * MIB + held * 6_200,
+      slabBytes: 90 * MIB + held * 5_900,
+      tcpBufferBytes: 4_096,
+      tcpSockets: 12 + held * 2,
+    },
+    server: processMemory(120 * MIB + held * 400),
+    probe: processMemory(150 * MIB + held * 1_100),
   };
 }
 
@@ -301,6 +319,12 @@ export function capacityReport(): Report {
       baselineRssBytes: BASELINE_BYTES,
       bytesPerConnection: { slope: 1_413.2, r2: 0.9998 },
     },
+    memory: {
+      before: memoryFigures(0),
+      kernel: { slope: 6_200.4, r2: 0.9999 },
+      server: { slope: 400.1, r2: 0.9991 },
+      probe: null,
+    },
   };
 }
 
@@ -349,6 +373,7 @@ function loadStage(part: (typeof LOADS)[number], index: number): StageReport {
     deaths: isLast ? deaths({ "closed.code.3003": [0, 0, 0, 4, 37] }) : [],
     generator: { ...generatorFigures(10_000, false), processes: 2 },
     server: null,
+    memory: null,
   };
 }
 
@@ -427,6 +452,7 @@ export function loadReport(): Report {
     failures: failures({ "echo.timeout": 612, "echo.lost": 324, "app.missed": 72, "prober.fd": 1 }),
     deaths: deaths({ "closed.code.3003": [0, 0, 0, 4, 37] }),
     server: null,
+    memory: null,
   };
 }
 

@@ -1,4 +1,4 @@
-// `holdfast serve` as a process of its own, for what a test cannot do to itself: few files, CPU
+// `holdfast serve` as one process of its own, for what a test cannot do to itself: few files, CPU
 // time of the server alone.
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -45,7 +45,8 @@ export class ServerProcess {
       "info",
     ];
     const ports = ["--tcp-port", "0", "--websocket-port", "0", "--admin-port", "0"];
-    const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports, ...flags];
+    const alone = ["--workers", "0"];
+    const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports, ...alone, ...flags];
     const child = spawn("sh", shell, { stdio: ["ignore", "pipe", "inherit"] });
     const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     atEnd(async () => {

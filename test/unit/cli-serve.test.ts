@@ -61,6 +61,7 @@ function serve(options: PartialOptions, isInteractive = true): Serving {
     tcp: { host: loopback, port: 0, ...options.tcp },
     websocket: { enabled: false, host: loopback, port: 0, ...options.websocket },
     admin: { enabled: false },
+    workers: { count: 0 },
     log: { level: "silent" as const },
   };
   const terminal = { env: {}, isInteractive, columns: 100, write, writeError: write };
@@ -126,7 +127,7 @@ describe("holdfast serve", () => {
     socket.end();
     serving.signals.emit("SIGTERM", "SIGTERM");
     expect(await serving.ended).toBe(0);
-    expect(serving.output()).toMatch(/SIGTERM: stopping within 10000 ms/);
+    expect(serving.output()).toMatch(/SIGTERM: stopping within 15000 ms/);
   });
 
   it.skipIf(!hasWebSocket)("names every listener with its transport and framing", async () => {

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { environmentName, flagName } from "../../src/config/option-names.ts";
-import { allowed, type OptionRow } from "../../src/config/option-row.ts";
+import { allowed, nullText, type OptionRow, RELOAD_MEANS } from "../../src/config/option-row.ts";
 import { optionsJsonSchema } from "../../src/config/option-schema.ts";
 import { OPTION_PATHS, OPTION_TABLE } from "../../src/config/option-table.ts";
 import type { OptionPath } from "../../src/config/options.ts";
@@ -49,10 +49,22 @@ describe("the JSON Schema", () => {
     const bounds = property?.anyOf?.[0] ?? property;
     expect(property?.default).toEqual(row.default);
     expect(property?.description).toContain(row.doc);
+    expect(property?.description).toContain(RELOAD_MEANS[row.reload]);
     const isNumeric = row.type === "integer" || row.type === "number";
     const [min, max] = isNumeric ? [row.min, row.max] : [undefined, undefined];
     expect([bounds?.minimum, bounds?.maximum]).toEqual([min, max]);
     expect(bounds?.enum).toEqual(row.type === "choice" ? row.choices : undefined);
+  });
+});
+
+describe("the word for null", () => {
+  it("is offered by the schema beside null", () => {
+    const count = schema.properties["workers"]?.properties["count"];
+    expect(count?.anyOf).toMatchObject([
+      { type: "integer" },
+      { type: "null" },
+      { const: "auto", type: "string" },
+    ]);
   });
 });
 
@@ -68,7 +80,9 @@ describe("docs/options.md", () => {
     const row = table[path];
     const section = page.split(`\n### ${path}\n`)[1]?.split("\n#")[0] ?? "";
     expect(section.replace(/\s+/g, " ")).toContain(row.doc);
-    expect(section).toContain(`- Default: \`${JSON.stringify(row.default)}\``);
+    const value = row.default === null ? nullText(row) : JSON.stringify(row.default);
+    expect(section).toContain(`- Default: \`${value}\``);
+    expect(section).toContain(`- A new value counts ${RELOAD_MEANS[row.reload]}`);
     expect(section).toContain(`- Allowed: ${allowed(row)}`);
     expect(section).toContain(`- Environment: \`${environmentName(path)}\`\n`);
     expect(section).toContain(`- Flag: \`${flagName(path)}\`\n`);

@@ -261,6 +261,51 @@ describe("flags", () => {
   });
 });
 
+describe("the word auto", () => {
+  const three: PartialOptions = { workers: { count: 3 } };
+  it.each<[string, () => OptionSources]>([
+    ["a flag", () => ({ flags: { "--workers-count": "auto" } })],
+    ["the short flag", () => ({ flags: { "--workers": "auto" } })],
+    ["the environment", () => ({ env: { HOLDFAST_WORKERS_COUNT: "auto" } })],
+    ["a file", () => ({ file: write("auto.yaml", "workers:\n  count: auto\n") })],
+    ["null in a flag", () => ({ flags: { "--workers": "null" } })],
+    ["null in a file", () => ({ file: write("null.yaml", "workers:\n  count: null\n") })],
+  ])("stands for null in %s", (_name, sources) => {
+    const { options } = resolveOptions({ code: three, ...sources() }, machine);
+    expect(options.workers.count).toBeNull();
+  });
+
+  it.each(["Auto", "AUTO", " auto", "automatic", "", "-1", "257", "2.5"])(
+    "is not %j, nor is that a number of workers",
+    (text) => {
+      const [issue] = issuesOf({ flags: { "--workers": text } });
+      expect(issue).toMatchObject({ key: "workers.count", origin: "flag --workers" });
+      expect(issue!.message).toMatch(
+        /^workers\.count must be an integer from 0 to 256 \(workers\) or auto, not /,
+      );
+    },
+  );
+
+  it("means nothing where a row has no such word", () => {
+    expect(issuesOf({ flags: { "--connection-max": "auto" } })).toMatchObject([
+      { key: "connection.max" },
+    ]);
+    const { options } = resolveOptions({ flags: { "--node-name": "auto" } }, machine);
+    expect(options.node.name).toBe("auto");
+  });
+
+  it("has company: --workers 0 and --strict", () => {
+    const { options } = resolveOptions(
+      { flags: { "--workers": "0", "--strict": "true" } },
+      machine,
+    );
+    expect([options.workers.count, options.preflight.strict]).toEqual([0, true]);
+    expect(issuesOf({ flags: { "--workers": "2", "--workers-count": "2" } })).toMatchObject([
+      { key: "workers.count" },
+    ]);
+  });
+});
+
 describe("the error", () => {
   it("has a code and every issue, from all sources, each on its line of the message", () => {
     const file = write("bad.yaml", "tcp:\n  port: high\n  prot: 1\nsend: {policy: drop-newst}\n");

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { STATUS } from "../../src/wire/messages.ts";
 import { type MemoryClient, MemoryServer } from "../support/memory-server.ts";
-import { call, frame, goodbye, hello, subscribe } from "../support/raw-message.ts";
+import { call, goodbye, hello, subscribe } from "../support/raw-message.ts";
 
 const GRACE_MS = 3_000;
 const CLOSE_SPREAD_MS = 2_000;

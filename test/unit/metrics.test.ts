@@ -2,8 +2,15 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { Buckets } from "../../src/observe/buckets.ts";
-import { type MetricRow, Metrics } from "../../src/observe/metrics.ts";
+import {
+  type Aggregate,
+  mergedMetrics,
+  type MetricJson,
+  type MetricRow,
+  Metrics,
+} from "../../src/observe/metrics.ts";
 import { METRICS, STATUS_NAMES } from "../../src/server/metric-table.ts";
+import { SUPERVISOR_METRICS } from "../../src/supervisor/supervisor-metrics.ts";
 import { STATUS } from "../../src/wire/messages.ts";
 import { readPrometheus } from "../support/prometheus-text.ts";
 
@@ -145,8 +152,11 @@ describe("the table of metrics", () => {
     const rows = [...page.matchAll(/^\| `(\w+)` \| (\w+) \| (.*?) \| (.*) \|$/gm)].map(
       ([, name, type, labels, help]) => [name, type, labels, help],
     );
+    const names = new Set(METRICS.map(({ name }) => name));
+    // Those that the supervisor adds; a row that workers have as well stands there once.
+    const supervisors = SUPERVISOR_METRICS.filter(({ name }) => !names.has(name));
     expect(rows).toEqual(
-      METRICS.map(({ name, type, labels, help }) => [
+      [...METRICS, ...supervisors].map(({ name, type, labels, help }) => [
         name,
         type,
         Object.keys(labels)
@@ -155,5 +165,66 @@ describe("the table of metrics", () => {
         help,
       ]),
     );
+  });
+});
+
+describe("the rows of the supervisor", () => {
+  it("have names and sentences like all others", () => {
+    for (const { name, type, help } of SUPERVISOR_METRICS) {
+      expect(name).toMatch(/^holdfast_[a-z_]+$/);
+      expect(name.endsWith("_total")).toBe(type === "counter");
+      expect(help).toMatch(/^[A-Z1].*\.$/);
+    }
+  });
+});
+
+describe("metrics of several processes", () => {
+  const json = (...rows: MetricRow<number>[]): Promise<readonly MetricJson[]> =>
+    new Metrics(rows, () => 7).json();
+  const gauge = (aggregate: Aggregate, value: number): MetricRow<number> => ({
+    name: "g",
+    type: "gauge",
+    help: "g",
+    labels: {},
+    aggregate,
+    read: (_source, put) => put(value),
+  });
+
+  it.each([
+    ["sum", 6],
+    ["max", 3],
+    ["min", 1],
+  ] as const)("become one by the row's own rule: %s", async (aggregate, expected) => {
+    const parts = await Promise.all([2, 1, 3].map((value) => json(gauge(aggregate, value))));
+    const { text: merged } = await mergedMetrics(parts);
+    expect(readPrometheus(merged).samples).toEqual([{ name: "g", labels: {}, value: expected }]);
+  });
+
+  it("are the same after JSON, histograms included, bucket by bucket", async () => {
+    const buckets = new Buckets([1, 100]);
+    for (const ms of [0.5, 50, 500]) buckets.observe(ms);
+    const one = await json(histogramOf(buckets, 0.001));
+    const { text: merged, type } = await mergedMetrics([one, JSON.parse(JSON.stringify(one))]);
+    expect(type).toContain("text/plain");
+    const { samples } = readPrometheus(merged);
+    expect(samples.map(({ name, labels, value }) => [name, labels["le"], value])).toEqual([
+      ["h_seconds_bucket", "0.001", 2],
+      ["h_seconds_bucket", "0.1", 4],
+      ["h_seconds_bucket", "+Inf", 6],
+      ["h_seconds_sum", undefined, expect.closeTo(1.101, 6)],
+      ["h_seconds_count", undefined, 6],
+    ]);
+  });
+
+  it("keep a series that only one of them has", async () => {
+    const labelled = (state: string): MetricRow<number> => ({
+      name: "n_total",
+      type: "counter",
+      help: "n",
+      labels: { state: ["idle", "active"] },
+      read: (_source, put) => put(1, { state }),
+    });
+    const parts = [await json(labelled("idle")), await json(labelled("active"))];
+    expect(readPrometheus((await mergedMetrics(parts)).text).samples).toHaveLength(2);
   });
 });
