@@ -1,73 +1,130 @@
-// Holding connections in numbers that no single process can: as many servers as the file limit asks
-// for, and one `holdfast-probe capacity` command with all of them as targets. Prints what the probe
-// found beside the targets; the exit code is 1 where one was missed.
-//   npm run bench:capacity -- --connections 100000 --transport tcp|websocket
-import { progress, readFlags } from "./command-line.mjs";
-import { finish, runProbe, startHoldfast } from "./probe-run.mjs";
-import { ANY_CORE, fileLimit } from "./processes.mjs";
+// Holding connections in numbers that no single process can: one `holdfast serve` with as many
+// workers as they need, its options as in production, and one `holdfast-probe capacity` command,
+// which forks its own generators. Prints what the probe found beside the targets, and who held the
+// machine's memory; the exit code is 1 where a target was missed.
+//   npm run capacity -- --connections 300000 --hold 5m
+//   npm run capacity -- --connections max --hold 5m
+import { progress, readFlags, refuse } from "./command-line.mjs";
+import { finish, runProbe, startHoldfast, stopHoldfast } from "./probe-run.mjs";
+import { ANY_CORE } from "./processes.mjs";
 
-/** Files of a server that are no connections. */
-const FILES_RESERVED = 1_000;
-const CONNECTS_PER_SECOND_MIN = 10_000;
-const GENERATOR_BYTES_MAX = 6 * 1_024;
+/** What `max` tries; less is what the machine has room for. */
+const CONNECTIONS_MOST = 1_000_000;
+/** The probe holds this share of what it climbed to for `--hold`. */
+const CONFIRM_SHARE = 0.95;
+const CONNECTS_PER_SECOND_MIN = 20_000;
 /** Ramps of fewer connections are over before a rate shows. */
 const RAMP_MIN = 5_000;
+const GENERATOR_BYTES_MAX = 6 * 1_024;
+/** Memory per connection is the same from the first level to the last. */
+const FIT_MIN = 0.99;
+const MIB = 1_048_576;
 
 const flags = readFlags({
-  connections: { default: "100000", range: [1_000, 1_000_000] },
-  "connect-rate": { default: "12000", range: [1, 1_000_000] },
-  start: { default: "20000", range: [1, 1_000_000] },
-  hold: { default: "30", range: [1, 3_600] },
+  connections: { default: "100000" },
+  "connect-rate": { default: "23000", range: [1, 1_000_000] },
+  start: { default: "10000", range: [1, 1_000_000] },
+  hold: { default: "30s" },
   transport: { default: "tcp", words: ["tcp", "websocket"] },
+  workers: { default: "auto" },
   // What must hold at every level. A tenth of it is what the probe itself may be late.
   slo: { default: "connect:p(99)<2s,echo:p(99)<1s,errors<0.1%" },
   html: { default: "" },
 });
+const wanted = flags.connections === "max" ? CONNECTIONS_MOST : Number(flags.connections);
+if (!Number.isInteger(wanted) || wanted < 1_000 || wanted > CONNECTIONS_MOST) {
+  refuse(`--connections is 1000 to ${CONNECTIONS_MOST}, or max: not ${flags.connections}`);
+}
+/** So many that the confirmation is of what was asked for. */
+const climbed = Math.ceil(wanted / CONFIRM_SHARE);
 
 /** Ramps that the generators spoilt are no figures of the server's, and are left out. */
-function rowsOf({ capacity, stages }) {
-  const rates = stages
+function rampRows(stages) {
+  const ramps = stages
     .filter(({ verdict }) => verdict === "ok")
     .map(({ operations }) => operations.connect)
     .filter((connect) => connect !== undefined && connect.succeeded >= RAMP_MIN)
-    .map(({ achievedPerSecond }) => achievedPerSecond);
-  const last = stages.at(-1);
-  const fastest = rates.length === 0 ? null : Math.max(...rates);
-  const slowest = rates.length === 0 ? null : Math.min(...rates);
+    .map(({ succeeded, achievedPerSecond }) => ({ succeeded, achievedPerSecond }));
+  const rates = ramps.map(({ achievedPerSecond }) => achievedPerSecond);
+  const longest = ramps.toSorted((a, b) => b.succeeded - a.succeeded)[0];
   return [
-    { what: "connections held", value: capacity.connections, min: flags.connections },
-    { what: "connects per second, fastest ramp", value: fastest, min: CONNECTS_PER_SECOND_MIN },
-    { what: "connects per second, slowest ramp", value: slowest },
+    {
+      what: `connects per second, ramp of ${longest?.succeeded ?? 0}`,
+      value: longest?.achievedPerSecond ?? null,
+      min: CONNECTS_PER_SECOND_MIN,
+    },
+    { what: "connects per second, fastest ramp", value: most(rates) },
+    { what: "connects per second, slowest ramp", value: rates.length ? Math.min(...rates) : null },
     { what: "ramps", value: rates.length },
     {
       what: "ramps tried again: the probe was late",
       value: stages.filter(({ verdict }) => verdict === "generator-bound").length,
     },
+  ];
+}
+
+function most(numbers) {
+  return numbers.length === 0 ? null : Math.max(...numbers);
+}
+
+function memoryRows({ memory, stages, server }) {
+  const largest = stages
+    .filter(({ memory: figures }) => figures !== null)
+    .toSorted((a, b) => b.connections.held - a.connections.held)[0];
+  if (memory === null || largest === undefined) return [];
+  const { kernel, server: workers, probe } = largest.memory;
+  const held = `at ${largest.connections.held}, MiB`;
+  const line = (name, fit, limits = {}) => [
+    { what: `${name}, bytes per connection`, value: fit?.slope ?? null, ...limits },
+    { what: `${name}, R2 of that line`, value: fit?.r2 ?? null, ...(limits.fit ?? {}) },
+  ];
+  return [
+    { what: `kernel ${held}`, value: (kernel.bytes - memory.before.kernel.bytes) / MIB },
+    { what: `supervisor and workers ${held}`, value: (workers?.pssBytes ?? NaN) / MIB },
+    { what: `probe ${held}`, value: probe.pssBytes / MIB },
+    ...line("kernel", memory.kernel),
+    ...line("server (PSS)", memory.server, { fit: { min: FIT_MIN } }),
+    ...line("server (RSS)", server?.bytesPerConnection ?? null),
+    ...line("probe with its processes", memory.probe),
+  ];
+}
+
+function rowsOf(report) {
+  const { capacity, stages } = report;
+  const last = stages.at(-1);
+  const least = flags.connections === "max" ? {} : { min: wanted };
+  return [
+    { what: "connections reached", value: capacity.connections },
+    { what: `held for ${flags.hold}`, value: capacity.confirmed?.connections ?? null, ...least },
+    {
+      what: "ended by themselves while held",
+      value: last.kind === "confirm" ? last.connections.deaths : null,
+      max: 0,
+    },
+    {
+      what: "ended by themselves in the whole run",
+      value: report.deaths.reduce((total, { count }) => total + count, 0),
+    },
+    ...rampRows(stages),
+    ...memoryRows(report),
     {
       what: "generator bytes per connection",
       value: last.generator.bytesPerConnection,
       max: GENERATOR_BYTES_MAX,
     },
-    { what: "server bytes per connection", value: last.server?.bytesPerConnection ?? null },
-    { what: "ended by themselves while confirmed", value: last.connections.deaths, max: 0 },
   ];
 }
 
-const perServer = Math.max(1_000, fileLimit() - FILES_RESERVED);
-const serverCount = Math.ceil(flags.connections / perServer);
-progress(`starting ${serverCount} servers for ${flags.connections} connections`);
-const servers = [];
-for (let index = 0; index < serverCount; index++) {
-  servers.push(await startHoldfast(ANY_CORE, ["--connection-max", String(perServer)]));
-}
+const { server, endpoints, limits } = await startHoldfast(ANY_CORE, [
+  ...["--workers", flags.workers, "--connection-max", String(climbed)],
+]);
+progress(`${limits.workers} workers, at most ${limits.connectionsMax} connections`);
 const { report } = await runProbe(ANY_CORE, [
-  "capacity",
-  ...servers.map(({ endpoints }) => endpoints[flags.transport]),
-  ...["--server-stats", servers.map(({ endpoints }) => endpoints.admin).join(",")],
-  ...["--start", String(Math.min(flags.start, flags.connections))],
-  ...["--max", String(flags.connections)],
+  ...["capacity", endpoints[flags.transport], "--server-stats", endpoints.admin],
+  ...["--start", String(Math.min(flags.start, climbed)), "--max", String(climbed)],
   ...["--connect-rate", String(flags["connect-rate"]), "--ping-rate", "0.02"],
-  ...["--hold", `${flags.hold}s`, "--slo", flags.slo],
+  ...["--precision", "5%", "--hold", flags.hold, "--slo", flags.slo],
   ...(flags.html === "" ? [] : ["--html", flags.html]),
 ]);
+await stopHoldfast(server);
 finish(rowsOf(report), report, flags.json);

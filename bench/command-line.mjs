@@ -20,7 +20,8 @@ function help(flags) {
   process.exit(0);
 }
 
-function refuse(text) {
+/** Ends this process: what was asked for is wrong. */
+export function refuse(text) {
   progress(text);
   process.exit(2);
 }

@@ -11,23 +11,43 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const program = (name) => join(root, "dist", "cli", name);
 const stdio = ["ignore", "pipe", "inherit"];
 
+/** A server with hundreds of thousands of connections needs some seconds to close them. */
+const STOP_MS_MAX = 20_000;
+
 /**
- * Starts `holdfast serve` on free ports of 127.0.0.1.
- * @returns the process, and its endpoints as the probe is told them: tcp, websocket, admin
+ * Starts `holdfast serve` on free ports of 127.0.0.1; without `--workers` it is one process.
+ * @returns the process; its endpoints as the probe is told them: tcp, websocket, admin; and its
+ *   limits: workers, connectionsMax
  */
 export async function startHoldfast(core, flags = []) {
   const hosts = ["--tcp-host", "127.0.0.1", "--websocket-host", "127.0.0.1"];
   const ports = ["--tcp-port", "0", "--websocket-port", "0", "--admin-port", "0"];
   const log = ["--log-pretty", "false", "--log-level", "info"];
-  const args = [program("holdfast.js"), "serve", ...hosts, ...ports, ...log, ...flags];
+  const alone = flags.includes("--workers") ? [] : ["--workers", "0"];
+  const args = [program("holdfast.js"), "serve", ...hosts, ...ports, ...log, ...alone, ...flags];
   const server = startPinned(core, process.execPath, args, stdio);
   const endpoints = {};
   for await (const line of createInterface({ input: server.stdout })) {
     const entry = JSON.parse(line);
     if (entry.listener !== undefined) endpoints[entry.listener] = entry.endpoint;
-    if (endpoints.tcp && endpoints.websocket && endpoints.admin) return { server, endpoints };
+    if (entry.msg !== "serving") continue;
+    // What it logs from now on nobody reads, and a full pipe would hold it up.
+    server.stdout.resume();
+    return { server, endpoints, limits: entry };
   }
   throw new Error("a server ended before it listened");
+}
+
+/** Ends a server with its connections, and its workers with it. */
+export async function stopHoldfast(server) {
+  const exited = once(server, "exit");
+  const kill = setTimeout(() => server.kill("SIGKILL"), STOP_MS_MAX);
+  server.kill("SIGTERM");
+  // A second signal: connections are cut off at once.
+  const hasten = setTimeout(() => server.kill("SIGTERM"), 500);
+  await exited;
+  clearTimeout(kill);
+  clearTimeout(hasten);
 }
 
 /** @returns what it exits with, and its report; ends this process where there is none. */

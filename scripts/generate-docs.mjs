@@ -75,8 +75,8 @@ function optionsIntroduction(fileVariable) {
     ),
     "",
     wrap(
-      "`holdfast serve` watches its file. Most new values count at once, for the connections that " +
-        "are there as well; deadlines that have begun may still run as long as they were. The " +
+      "`holdfast serve` watches its file. Most new values count at once, for the connections " +
+        "that are there as well; deadlines that have begun may still run as long as they were. The " +
         "others wait for what their line says. A file with a fault changes nothing.",
     ),
     "",
@@ -103,12 +103,13 @@ async function optionsPage() {
   const option = (path) => {
     const row = OPTION_TABLE[path];
     const means = row.nullable ? `: ${row.nullMeans}` : "";
+    const value = row.default === null ? nullText(row) : JSON.stringify(row.default);
     return [
       `### ${path}`,
       "",
       wrap(row.doc),
       "",
-      `- Default: \`${row.default === null ? nullText(row) : JSON.stringify(row.default)}\`${means}`,
+      `- Default: \`${value}\`${means}`,
       `- Allowed: ${allowed(row)}`,
       `- Environment: \`${environmentName(path)}\``,
       `- Flag: \`${flagName(path)}\``,

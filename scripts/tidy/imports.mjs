@@ -41,6 +41,9 @@ const vendors = {
 // A package whose name is only known at run time, and our own addon, are loaded here alone.
 const runtimeLoader = /^src\/transport\/(?:native|uws)\.ts$/;
 
+// What the user's own module is loaded by.
+const applicationLoader = /^src\/supervisor\/application\.ts$/;
+
 const browserEntry = "src/client/browser.ts";
 const browserVendors = new Set(["protobufjs"]);
 
@@ -65,7 +68,7 @@ export function checkImports(sources) {
 
 function checkImport(path, { specifier, type, star }) {
   if (specifier === undefined) {
-    if (runtimeLoader.test(path)) return undefined;
+    if (runtimeLoader.test(path) || applicationLoader.test(path)) return undefined;
     return { rule: "vendor", message: "import of a computed name, which no check can follow" };
   }
   if (star && path !== "src/index.ts") {

@@ -64,7 +64,7 @@ class Member {
   }
 
   forward(bytes: Buffer, start: number, end: number): void {
-    if (this.runEnd !== start) {
+    if (this.runBytes !== bytes || this.runEnd !== start) {
       this.endRun();
       this.runBytes = bytes;
       this.runStart = start;

@@ -23,7 +23,10 @@ const worker = new Worker({
   log(options, number) {
     const { level, samplePerSecond } = options.log;
     const node = `${nodeName(options, readMachine())}/${number}`;
-    return createLog({ level, pretty: options.log.pretty === true, samplePerSecond, node }, systemClock);
+    return createLog(
+      { level, pretty: options.log.pretty === true, samplePerSecond, node },
+      systemClock,
+    );
   },
   channel: {
     send(message) {

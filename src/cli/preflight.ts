@@ -35,6 +35,8 @@ const FILES_OF_WORKER = FILES_RESERVED + 40;
 /** The fullest worker has more than its share: nearly always four standard deviations at most. */
 const DEVIATIONS = 4;
 
+const NOT_PROMISED = "connection.max is not set, so this is about as many as there are files for";
+
 /**
  * Looks at this machine, in some milliseconds, and changes nothing. Where something cannot be read
  * there is no check of it.
@@ -77,7 +79,9 @@ function checkOf(line: Finding, isPromised: boolean): PreflightCheck {
   // How much they send nobody knows yet: connections at rest can be held by fewer cores.
   const isLenient = !isPromised || line.name === "cores";
   const level = line.level === "fail" && isLenient ? "warn" : line.level;
-  return { level, what: line.name, text: findingText(line), advice: line.mend.map(mendText) };
+  const why = level !== "ok" && !isPromised ? `; ${NOT_PROMISED}` : "";
+  const text = findingText(line) + why;
+  return { level, what: line.name, text, advice: line.mend.map(mendText) };
 }
 
 /** They may be anybody's, of long ago: no warning, but what later counts are compared with. */

@@ -2,9 +2,8 @@
 import { systemClock } from "../base/clock.ts";
 import { connectionMax, readMachine } from "../config/machine.ts";
 import { packageVersion } from "../observe/package-version.ts";
-import { addBuiltInMethods } from "../server/built-in-methods.ts";
 import { Server } from "../server/server.ts";
-import { setUpApplication } from "../supervisor/application.ts";
+import { loadApplication } from "../supervisor/application.ts";
 import { announcement, listenerFacts, NO_WEBSOCKET } from "./announcement.ts";
 import { runPreflight } from "./preflight.ts";
 import type { ServeParts } from "./serve.ts";
@@ -16,8 +15,10 @@ import type { Terminal } from "./terminal.ts";
 export async function serveAlone({ resolved, terminal, events, log }: ServeParts): Promise<void> {
   const { options } = resolved;
   runPreflight(options, 0, connectionMax(options, readMachine()), log);
+  const application = await loadApplication(options.workers.application, systemClock);
   const server: Server = new Server(options, {
     log,
+    hooks: application.hooks,
     drain: (hasten) => stop.request("an operator", hasten),
   });
   const stoppable = {
@@ -27,8 +28,7 @@ export async function serveAlone({ resolved, terminal, events, log }: ServeParts
   };
   const stop: SignalledStop = new SignalledStop(stoppable, terminal, events);
   try {
-    if (options.workers.application === null) addBuiltInMethods(server, systemClock);
-    else await setUpApplication(options.workers.application, server);
+    await application.setUp(server);
     await server.start();
     announce(server, terminal);
     stop.allow();

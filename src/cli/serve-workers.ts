@@ -18,7 +18,13 @@ import { spawnWorker } from "../supervisor/spawn.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
 import { workersFor } from "../supervisor/worker-count.ts";
 import { loadUws } from "../transport/uws.ts";
-import { adminFacts, announcement, type ListenerFacts, NO_WEBSOCKET, placeOf } from "./announcement.ts";
+import {
+  adminFacts,
+  announcement,
+  type ListenerFacts,
+  NO_WEBSOCKET,
+  placeOf,
+} from "./announcement.ts";
 import { runPreflight } from "./preflight.ts";
 import type { ServeParts } from "./serve.ts";
 import { SignalledStop } from "./signalled-stop.ts";
@@ -123,11 +129,7 @@ function watchConfig(
   });
 }
 
-function newAdmin(
-  supervisor: Supervisor,
-  control: Control,
-  { fileLimit }: Machine,
-): Admin | null {
+function newAdmin(supervisor: Supervisor, control: Control, { fileLimit }: Machine): Admin | null {
   const { options, log } = supervisor;
   if (!options.admin.enabled) return null;
   const startedAt = systemClock.now();

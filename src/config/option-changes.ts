@@ -12,7 +12,7 @@ import type { OptionArea, OptionPath, Options, OptionValue } from "./options.ts"
 const HASH_DIGITS = 12;
 const LIVE: readonly Reload[] = ["live"];
 
-/** The keys whose values differ, in the order of the table, by how the new value comes into force. */
+/** The keys whose values differ, in the order of the table, by how new values come into force. */
 export function optionChanges(
   from: Options,
   to: Options,

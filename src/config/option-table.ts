@@ -77,8 +77,8 @@ export const OPTION_TABLE: OptionTable = {
     nullable(
       integer(
         { default: 0, min: 3, max: 1_048_575, unit: "" },
-        "The number of a listening socket that the parent process left open, instead of tcp.host, " +
-          "tcp.port and tcp.path; systemd's socket activation begins with 3. While the server " +
+        "The number of a listening socket that the parent process left open, instead of " +
+          "tcp.host, tcp.port and tcp.path; systemd's socket activation begins with 3. While the server " +
           "stops, who connects waits for whoever has the socket next, and while files run out as " +
           "well; but tcp-net cannot let go of it for a while only, and closes them at once then.",
       ),
@@ -91,8 +91,8 @@ export const OPTION_TABLE: OptionTable = {
       "auto",
       "What moves the bytes. tcp-epoll is the native one: Linux alone, built when the package is " +
         "installed; where it cannot be loaded, starting fails. tcp-net is Node's own and works " +
-        "everywhere. auto takes tcp-epoll where it can be loaded, and says at start which it took. " +
-        "The flag --transport means the same.",
+        "everywhere. auto takes tcp-epoll where it can be loaded, and says at start which it " +
+        "took. The flag --transport means the same.",
     ),
   ),
   "tcp.framing": rolling(
@@ -113,8 +113,8 @@ export const OPTION_TABLE: OptionTable = {
   "tcp.noDelay": rolling(
     boolean(
       true,
-      "Whether small writes leave at once (TCP_NODELAY). false lets the kernel gather them, which " +
-        "may delay an answer by 40 ms.",
+      "Whether small writes leave at once (TCP_NODELAY). false lets the kernel gather them, " +
+        "which may delay an answer by 40 ms.",
     ),
   ),
   "tcp.keepAliveMs": rolling(

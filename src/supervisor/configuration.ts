@@ -3,7 +3,13 @@
 // supervisor.
 
 import type { Clock } from "../base/clock.ts";
-import { configHash, liveFaults, optionChanges, withLive, withRolling } from "../config/option-changes.ts";
+import {
+  configHash,
+  liveFaults,
+  optionChanges,
+  withLive,
+  withRolling,
+} from "../config/option-changes.ts";
 import type { OptionPath, Options } from "../config/options.ts";
 import type { Log } from "../observe/log.ts";
 import { isWell } from "./adoption.ts";
@@ -91,7 +97,10 @@ export class Configuration {
   refuse(problem: string): void {
     this.#refused++;
     this.#problem = problem;
-    this.#log.error({ problem, hash: this.#hash }, "the configuration is refused: the old one stays");
+    this.#log.error(
+      { problem, hash: this.#hash },
+      "the configuration is refused: the old one stays",
+    );
   }
 
   /** Workers that start from now on take up what could only wait for that. */
@@ -141,7 +150,10 @@ export class Configuration {
     this.#wanted = wanted;
     this.#accepted++;
     this.#problem = null;
-    this.#log.info({ hash: this.#hash, live, rolling, supervisor }, "the configuration has changed");
+    this.#log.info(
+      { hash: this.#hash, live, rolling, supervisor },
+      "the configuration has changed",
+    );
     if (rolling.length > 0) {
       this.#log.warn({ rolling }, "these options wait for a rolling restart: holdfast reload");
     }

@@ -1,5 +1,5 @@
-// What the supervisor and its workers tell each other: JSON over the channel that Node opens between
-// a process and its child. Events of topics do not come this way: see src/bus.
+// What the supervisor and its workers tell each other: JSON over the channel that Node opens
+// between a process and its child. Events of topics do not come this way: see src/bus.
 
 import type { Options } from "../config/options.ts";
 import type { OperatorAnswer, OperatorRequest } from "../server/operator.ts";

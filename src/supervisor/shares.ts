@@ -1,6 +1,6 @@
-// Divides connection.max among workers. Each may serve up to its share, and the shares never add up
-// to more than the whole: what one is given, another has given back and said so before. Workers fill
-// unevenly, since the kernel spreads connections by a hash, so shares follow what is served.
+// Divides connection.max among workers. Each may serve up to its share, and the shares never add
+// up to more than the whole: what one is given, another has given back and said so before. Workers
+// fill unevenly, since the kernel spreads connections by a hash, so shares follow what is served.
 
 /** It takes one turn to take a share back and one to give it to another. */
 const TURNS_EACH = 4;

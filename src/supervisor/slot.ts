@@ -151,7 +151,12 @@ export class Slot {
     const ms = this.#parts.readyTimeoutMs();
     this.#timer = this.#parts.clock.after(ms, () => {
       this.#timer = null;
-      const fields = { slot: this.index, worker: worker.worker, pid: worker.pid, readyTimeoutMs: ms };
+      const fields = {
+        slot: this.index,
+        worker: worker.worker,
+        pid: worker.pid,
+        readyTimeoutMs: ms,
+      };
       this.#parts.log.error(fields, "a worker was not ready in time: it is ended");
       worker.kill();
     });

@@ -3,7 +3,7 @@
 
 import { FILES_RESERVED } from "../server/admission.ts";
 
-/** What a worker opens beside connections and listening sockets: its log, loops, timers, channels. */
+/** What a worker opens beside connections and listening sockets: log, loops, channels. */
 const FILES_OF_WORKER = FILES_RESERVED + 40;
 /** The most workers; also the option's bound. */
 export const WORKERS_MAX = 256;

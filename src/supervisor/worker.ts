@@ -11,12 +11,17 @@ import { filesConnectionMax, readMachine } from "../config/machine.ts";
 import type { Options } from "../config/options.ts";
 import { optionsFrom } from "../config/resolve.ts";
 import type { ProcessLog } from "../observe/log.ts";
-import { addBuiltInMethods } from "../server/built-in-methods.ts";
 import { Operator } from "../server/operator.ts";
-import { Server } from "../server/server.ts";
+import { Server, type ServerHooks } from "../server/server.ts";
 import { transportName } from "../server/listener.ts";
-import { setUpApplication } from "./application.ts";
-import { IPC_VERSION, REPORT_MS, type StartMessage, type ToSupervisor, type ToWorker } from "./ipc.ts";
+import { loadApplication } from "./application.ts";
+import {
+  IPC_VERSION,
+  REPORT_MS,
+  type StartMessage,
+  type ToSupervisor,
+  type ToWorker,
+} from "./ipc.ts";
 
 /** The supervisor as a worker sees it: Node's channel, or a test's. */
 export interface SupervisorChannel {
@@ -119,10 +124,10 @@ export class Worker {
     const options = optionsFrom(message.options);
     this.#configHash = configHash(options);
     this.#log = this.#parts.log(options, message.worker);
-    const server = this.#newServer(options, message);
+    const application = await loadApplication(options.workers.application, this.#parts.clock);
+    const server = this.#newServer(options, message, application.hooks);
     this.#server = server;
-    if (options.workers.application === null) addBuiltInMethods(server, this.#parts.clock);
-    else await setUpApplication(options.workers.application, server);
+    await application.setUp(server);
     if (message.isSharing) {
       server.setConnectionsMax(this.#share);
       await this.#shareOrTime();
@@ -149,7 +154,7 @@ export class Worker {
     });
   }
 
-  #newServer(options: Options, message: StartMessage): Server {
+  #newServer(options: Options, message: StartMessage, hooks: ServerHooks): Server {
     const { worker, sockets, workers, busFile } = message;
     const bus = new LocalBus(
       worker,
@@ -165,6 +170,7 @@ export class Worker {
       // In a rolling restart two of them listen at a time, even where there is one slot.
       sharesPorts: true,
       processes: workers,
+      hooks,
       bus,
     });
   }
@@ -201,8 +207,7 @@ export class Worker {
       requireLive(this.#server!.options, options);
       this.#prepared = { change, options };
     } catch (error) {
-      refusal =
-        this.#server === null ? "it is still starting" : (error as Error).message;
+      refusal = this.#server === null ? "it is still starting" : (error as Error).message;
     }
     this.#parts.channel.send({ type: "prepared", change, refusal });
   }
@@ -241,9 +246,9 @@ export class Worker {
   }
 
   #closeInherited(): void {
-    const taken = this.#server!.listeners
-      .filter(({ transport }) => transport.kind === "tcp-net")
-      .flatMap(({ name }) => this.#start!.sockets[name] ?? []);
+    const taken = this.#server!.listeners.filter(
+      ({ transport }) => transport.kind === "tcp-net",
+    ).flatMap(({ name }) => this.#start!.sockets[name] ?? []);
     for (const file of this.#start!.inherited) {
       // node:net takes over the file that it listens on, and closes it itself.
       if (taken.includes(file)) continue;

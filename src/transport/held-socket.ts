@@ -53,8 +53,9 @@ export async function openHeldSockets(options: HeldSocketOptions): Promise<HeldS
 
 /**
  * One socket for all, without the native addon. It is bound and begins to listen when the first
- * process does: until then clients are refused. Rejects with HOLDFAST_LISTEN_FAILED, also where
- * this Node release cannot do it.
+ * process does: until then clients are refused, and a second server that binds there as well is not
+ * noticed before it listens. Rejects with HOLDFAST_LISTEN_FAILED, also where this Node release
+ * cannot do it.
  */
 export async function openSharedSocket(options: HeldAddress): Promise<HeldSockets> {
   const { host, port, path, what } = options;

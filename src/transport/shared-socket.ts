@@ -1,6 +1,6 @@
 // A socket that is bound and not listened on, by Node alone. It has no public way to do that before
 // net.BoundSocket (Node 26), so the function behind its cluster module is used; it was tried on
-// Node 20, 22 and 24.
+// Node 20, 22, 24 and 26.
 
 import * as net from "node:net";
 import { getSystemErrorName } from "node:util";

@@ -1,5 +1,5 @@
-// The commands of operators against a real server of one process: what a person reads, what a program
-// reads, and what is said when it does not work.
+// The commands of operators against a real server of one process: what a person reads, what a
+// program reads, and what is said when it does not work.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server as HttpServer } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";

@@ -18,8 +18,10 @@ import { hasNative } from "../support/native.ts";
 const DEPLOY = fileURLToPath(new URL("../../deploy", import.meta.url));
 const PROGRAM = fileURLToPath(new URL("../../dist/cli/holdfast.js", import.meta.url));
 const UNITS = readdirSync(join(DEPLOY, "systemd")).filter((name) => !name.endsWith(".conf"));
-const hasAnalyze = spawnSync("systemd-analyze", ["--version"]).status === 0;
-const hasActivate = spawnSync("systemd-socket-activate", ["--version"]).status === 0;
+const ANALYZE = "systemd-analyze";
+const ACTIVATE = "systemd-socket-activate";
+const hasAnalyze = spawnSync(ANALYZE, ["--version"]).status === 0;
+const hasActivate = spawnSync(ACTIVATE, ["--version"]).status === 0;
 
 function unit(name: string): string {
   return readFileSync(join(DEPLOY, "systemd", name), "utf8");
@@ -48,7 +50,7 @@ describe.skipIf(!hasAnalyze)("systemd's own checks", () => {
       const text = unit(name).replace(/^ExecStart=\S+/m, `ExecStart=${process.execPath}`);
       writeFileSync(files[index]!, change(text));
     }
-    const run = spawnSync("systemd-analyze", ["verify", "--man=no", ...files], {
+    const run = spawnSync(ANALYZE, ["verify", "--man=no", ...files], {
       encoding: "utf8",
     });
     return { status: run.status, output: run.stdout + run.stderr };
@@ -67,7 +69,7 @@ describe.skipIf(!hasAnalyze)("systemd's own checks", () => {
   it("call the service's exposure low: at most 1.5 of 10", () => {
     const file = join(DEPLOY, "systemd", "holdfast.service");
     const args = ["security", "--offline=true", "--no-pager", "--threshold=15", file];
-    const run = spawnSync("systemd-analyze", args, { encoding: "utf8" });
+    const run = spawnSync(ANALYZE, args, { encoding: "utf8" });
     expect({ status: run.status, output: run.status === 0 ? "" : run.stdout }).toEqual({
       status: 0,
       output: "",
@@ -163,7 +165,7 @@ describe.skipIf(!hasActivate)("socket activation by systemd", () => {
   it("serves the client whose connection started it, and takes no port of its own", async () => {
     const port = await freePort();
     const child = spawn(
-      "systemd-socket-activate",
+      ACTIVATE,
       [`--listen=127.0.0.1:${port}`, "--fdname=tcp", process.execPath, PROGRAM, ...FLAGS]
         // An address at which it could not listen by itself.
         .concat("--tcp-host", "192.0.2.1"),

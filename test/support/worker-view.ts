@@ -6,7 +6,7 @@ import type { Connection } from "../../src/connection/connection.ts";
 import { Operator } from "../../src/server/operator.ts";
 import type { OperatorAnswer, OperatorRequest } from "../../src/server/operator.ts";
 import { Server } from "../../src/server/server.ts";
-import type { WorkerView } from "../../src/supervisor/operators.ts";
+import type { WorkerView } from "../../src/supervisor/worker-poll.ts";
 import type { MemoryTransport } from "../../src/transport/memory.ts";
 
 export class FakeWorker implements WorkerView {

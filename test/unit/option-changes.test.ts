@@ -8,6 +8,7 @@ import {
   optionChanges,
   requireLive,
   withLive,
+  withRolling,
 } from "../../src/config/option-changes.ts";
 import { type OptionRow, RELOADS } from "../../src/config/option-row.ts";
 import { optionAt, OPTION_PATHS, OPTION_TABLE } from "../../src/config/option-table.ts";
@@ -163,13 +164,38 @@ describe("live values over running ones", () => {
   });
 });
 
+describe("what a worker that starts takes up", () => {
+  it("is all but what waits for a new supervisor", () => {
+    fc.assert(
+      fc.property(somePaths, (paths) => {
+        const wanted = paths.reduce(
+          (options, path) => changed(options, path, other(table[path])),
+          defaults,
+        );
+        const taken = withRolling(defaults, wanted, machine);
+        if (taken === null) return;
+        for (const path of OPTION_PATHS) {
+          const source = table[path].reload === "supervisor" ? defaults : wanted;
+          expect([path, optionAt(taken, path)]).toEqual([path, optionAt(source, path)]);
+        }
+      }),
+    );
+  });
+
+  it("is nothing where a relation joins it to what waits", () => {
+    const from = optionsFrom({ tcp: { transport: "tcp-net" } });
+    const to = optionsFrom({ tcp: { transport: "auto", userTimeoutMs: 1_000 } });
+    expect(withRolling(from, to, machine)).toBeNull();
+  });
+});
+
 describe("refusing what is not live", () => {
   it("names every such option, what it is, and when the new value counts", () => {
     const wanted = optionsFrom({ tcp: { port: 9_000, framing: "varint" }, topic: { max: 5 } });
     const message = [
       "2 things to correct in the options:",
-      '  code: tcp.framing is "uint32" in this server and cannot become "varint" while it runs: a ' +
-        "new value counts with a rolling restart (holdfast reload)",
+      '  code: tcp.framing is "uint32" in this server and cannot become "varint" while it runs: ' +
+        "a new value counts with a rolling restart (holdfast reload)",
       "  code: tcp.port is 7400 in this server and cannot become 9000 while it runs: a new value " +
         "counts when holdfast serve is started anew",
     ].join("\n");

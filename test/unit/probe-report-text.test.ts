@@ -193,6 +193,7 @@ describe("a report as text", () => {
       failures: [],
       deaths: [],
       server: null,
+      memory: null,
       limit: null,
       capacity: null,
       outcome: "aborted",

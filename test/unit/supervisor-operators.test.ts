@@ -1,5 +1,5 @@
-// What operators are told of many workers together: sums that lose nothing and never fall, whoever
-// ends or does not answer.
+// What operators are told of many workers together: sums that lose nothing and never fall,
+// whoever ends or does not answer.
 import { afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { Prng } from "../../src/base/prng.ts";
@@ -158,7 +158,7 @@ describe("/stats of many workers", () => {
 });
 
 describe("counters", () => {
-  it("never fall, and nothing that was shown is lost, whoever comes, goes or is silent", async () => {
+  it("never fall, and nothing shown is lost, whoever comes, goes or is silent", async () => {
     const all = await scene(2);
     const prng = new Prng(7);
     let opened = 0;
