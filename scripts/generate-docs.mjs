@@ -76,8 +76,8 @@ function optionsIntroduction(fileVariable) {
     "",
     wrap(
       "`holdfast serve` watches its file. Most new values count at once, for the connections " +
-        "that are there as well; deadlines that have begun may still run as long as they were. The " +
-        "others wait for what their line says. A file with a fault changes nothing.",
+        "that are there as well; deadlines that have begun may still run as long as they were. " +
+        "The others wait for what their line says. A file with a fault changes nothing.",
     ),
     "",
     wrap(

@@ -38,6 +38,8 @@ const tests = [
   "test/integration/epoll-dialer.test.ts",
   "test/integration/epoll-loop.test.ts",
   "test/integration/epoll-fuzz.test.ts",
+  "test/integration/held-socket.test.ts",
+  "test/integration/held-server.test.ts",
 ];
 // Their servers take tcp-epoll because it is there.
 const longTests = [

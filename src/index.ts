@@ -31,6 +31,7 @@ export {
   type LogOptions,
   silentLog,
 } from "./observe/log.ts";
+export type { DeliveryOutcome } from "./server/delivery.ts";
 export type { ListenerSpec, ListenerTransport } from "./server/listener-spec.ts";
 export {
   type CallAnswer,

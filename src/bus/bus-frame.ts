@@ -215,3 +215,7 @@ function checkedLength(bytes: Buffer, at: number): number {
 export function broken(what: string): never {
   throw new HoldfastError("HOLDFAST_BUS_BROKEN", `${what} came over the bus: restart its sender`);
 }
+
+export function isBroken(error: unknown): error is HoldfastError {
+  return error instanceof HoldfastError && error.code === "HOLDFAST_BUS_BROKEN";
+}

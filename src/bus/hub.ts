@@ -9,7 +9,7 @@ import type { Duplex } from "node:stream";
 import { assert } from "../base/assert.ts";
 import type { Clock, Scheduled } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
-import { broken, BUS_FRAME, type BusFrameInit, BusReader } from "./bus-frame.ts";
+import { broken, BUS_FRAME, type BusFrameInit, BusReader, isBroken } from "./bus-frame.ts";
 import { BusWriter } from "./bus-writer.ts";
 
 /** What may wait for one worker; beyond it, events and pushes for that worker are dropped. */
@@ -167,7 +167,7 @@ export class Hub {
         this.#take(member, reader);
       }
     } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error;
+      if (!isBroken(error)) throw error;
       this.#fault(member, error);
     } finally {
       this.#flush();

@@ -5,9 +5,15 @@
 import type { Duplex } from "node:stream";
 import type { Bytes } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
-import { HoldfastError } from "../base/errors.ts";
 import type { Bus, BusHandler, BusLabel, BusOutcome, TopicMember } from "./bus.ts";
-import { broken, BUS_FRAME, type BusFrameInit, busFrameBytes, BusReader } from "./bus-frame.ts";
+import {
+  broken,
+  BUS_FRAME,
+  type BusFrameInit,
+  busFrameBytes,
+  BusReader,
+  isBroken,
+} from "./bus-frame.ts";
 import { BusWriter } from "./bus-writer.ts";
 
 /** What may wait for the hub before a publish is refused. */
@@ -152,7 +158,7 @@ export class LocalBus implements Bus {
         work += FRAME_WORK + this.#take(this.#reader);
       }
     } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error;
+      if (!isBroken(error)) throw error;
       this.#end(error);
       return;
     }

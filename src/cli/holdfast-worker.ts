@@ -30,7 +30,10 @@ const worker = new Worker({
   },
   channel: {
     send(message) {
-      if (process.connected) process.send!(message, undefined, undefined, () => {});
+      if (!process.connected) return Promise.resolve();
+      return new Promise((resolve) => {
+        process.send!(message, undefined, undefined, () => resolve());
+      });
     },
   },
 });

@@ -9,7 +9,7 @@ import type { Log } from "../observe/log.ts";
 import { type Finding, type Level, setSysctl } from "../probe/doctor-check.ts";
 import { examine, findingText, mendText } from "../probe/doctor.ts";
 import { readHost, readListenDrops } from "../probe/host.ts";
-import { FILES_RESERVED } from "../server/admission.ts";
+import { DEVIATIONS, FILES_OF_WORKER } from "../supervisor/worker-count.ts";
 
 export interface PreflightCheck {
   /** fail: `connection.max` was set, and cannot be held. */
@@ -29,11 +29,6 @@ export interface PreflightReport {
   readonly workers: number;
   readonly checks: readonly PreflightCheck[];
 }
-
-/** Files of a worker that are neither connections nor listening sockets. */
-const FILES_OF_WORKER = FILES_RESERVED + 40;
-/** The fullest worker has more than its share: nearly always four standard deviations at most. */
-const DEVIATIONS = 4;
 
 const NOT_PROMISED = "connection.max is not set, so this is about as many as there are files for";
 

@@ -138,7 +138,7 @@ function newAdmin(supervisor: Supervisor, control: Control, { fileLimit }: Machi
     workers: () => supervisor.workers,
     facts: () => factsOf(supervisor, systemClock.now() - startedAt, fileLimit),
   });
-  supervisor.onWorkerEnded = ({ worker }) => operators.retire(worker);
+  supervisor.onWorkerEnded = ({ worker, last }) => operators.retire(worker, last);
   return new Admin(operators, control, options.admin, (error) =>
     log.error({ err: error }, "an admin request failed"),
   );

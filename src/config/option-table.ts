@@ -78,9 +78,10 @@ export const OPTION_TABLE: OptionTable = {
       integer(
         { default: 0, min: 3, max: 1_048_575, unit: "" },
         "The number of a listening socket that the parent process left open, instead of " +
-          "tcp.host, tcp.port and tcp.path; systemd's socket activation begins with 3. While the server " +
-          "stops, who connects waits for whoever has the socket next, and while files run out as " +
-          "well; but tcp-net cannot let go of it for a while only, and closes them at once then.",
+          "tcp.host, tcp.port and tcp.path; systemd's socket activation begins with 3. While " +
+          "the server stops, who connects waits for whoever has the socket next, and while " +
+          "files run out as well; but tcp-net cannot let go of it for a while only, and " +
+          "closes them at once then.",
       ),
       "a socket is opened",
     ),

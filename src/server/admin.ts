@@ -1,5 +1,5 @@
-// What operators are answered over HTTP: health, metrics, statistics and single connections, and the
-// few orders that they may give. It asks for no password, so it listens on loopback unless told
+// What operators are answered over HTTP: health, metrics, statistics and single connections, and
+// the few orders that they may give. It asks for no password, so it listens on loopback unless told
 // otherwise, and takes orders from loopback alone.
 
 import { CLOSE_CAUSES, CLOSE_REASONS } from "../connection/close-reason.ts";
@@ -210,6 +210,6 @@ function noConnection(): Answer {
 }
 
 function noWorker(worker: number | null): Answer {
-  const message = `no worker has the number ${worker}; /stats lists the workers, where there are any`;
+  const message = `no worker has the number ${worker}; /stats lists them, where there are any`;
   return problem(404, "not_found", message);
 }

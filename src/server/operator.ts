@@ -1,5 +1,5 @@
-// Everything that an operator can ask of one server, as plain JSON both ways: the server's own admin
-// listener asks it, and so does a supervisor of the workers whose server it is.
+// Everything that an operator can ask of one server, as plain JSON both ways: the server's own
+// admin listener asks it, and so does a supervisor of the workers whose server it is.
 
 import { versions } from "node:process";
 import type { CloseCause, CloseReason } from "../connection/close-reason.ts";

@@ -2,8 +2,10 @@
 // between a process and its child. Events of topics do not come this way: see src/bus.
 
 import type { Options } from "../config/options.ts";
+import type { MetricJson } from "../observe/metrics.ts";
 import type { OperatorAnswer, OperatorRequest } from "../server/operator.ts";
 import type { ServerState } from "../server/server.ts";
+import type { StatsReport } from "../server/stats.ts";
 
 /** Changes when old and new code would misunderstand each other: a worker then refuses to start. */
 export const IPC_VERSION = 1;
@@ -68,15 +70,29 @@ export interface ReportMessage {
   readonly configHash: string;
 }
 
+export interface LastFigures {
+  readonly stats: StatsReport;
+  readonly metrics: readonly MetricJson[];
+}
+
 export type ToSupervisor =
   | ReadyMessage
   | ReportMessage
   /** It cannot start, and ends. */
   | { readonly type: "failed"; readonly code: string; readonly message: string }
   | { readonly type: "prepared"; readonly change: number; readonly refusal: string | null }
+  /** It has stopped in order: what it has counted, whole. */
+  | ({ readonly type: "last" } & LastFigures)
   | { readonly type: "answer"; readonly seq: number; readonly answer: OperatorAnswer | null };
 
-const TYPES: ReadonlySet<string> = new Set(["ready", "report", "failed", "prepared", "answer"]);
+const TYPES: ReadonlySet<string> = new Set([
+  "ready",
+  "report",
+  "failed",
+  "prepared",
+  "last",
+  "answer",
+] satisfies ToSupervisor["type"][]);
 
 /** Null: nothing this supervisor knows; newer code may say more. */
 export function readReply(message: unknown): ToSupervisor | null {

@@ -23,7 +23,6 @@ interface Held {
   readonly address: TransportAddress;
   /** Of this process. */
   readonly files: readonly number[];
-  readonly isInherited: boolean;
 }
 
 export interface ListeningParts {
@@ -39,10 +38,13 @@ export class ListeningSockets {
   readonly sockets: readonly NamedSocket[];
   readonly #held: readonly Held[];
   readonly #slots: number;
+  /** Whether a worker can accept on several. */
+  readonly #isNative: boolean;
 
-  private constructor(held: readonly Held[], slots: number) {
+  private constructor(held: readonly Held[], slots: number, isNative: boolean) {
     this.#held = held;
     this.#slots = slots;
+    this.#isNative = isNative;
     this.sockets = held.flatMap(({ listener, files }) =>
       files.map((file, index) => ({ name: `${listener}.${index}`, file })),
     );
@@ -50,17 +52,18 @@ export class ListeningSockets {
 
   /** Rejects with HOLDFAST_LISTEN_FAILED, with nothing left open. */
   static async open(parts: ListeningParts): Promise<ListeningSockets> {
+    const isNative = tcpKind(parts.options.tcp.transport).kind === "tcp-epoll";
     const held: Held[] = [];
     try {
       for (const listener of listenersOf(parts)) {
-        const opened = await hold(listener, parts);
+        const opened = await hold(listener, parts, isNative);
         if (opened !== null) held.push(opened);
       }
     } catch (error) {
       for (const { files } of held) closeHeldSockets(files);
       throw error;
     }
-    return new ListeningSockets(held, parts.slots);
+    return new ListeningSockets(held, parts.slots, isNative);
   }
 
   /** By listener; one that opens its own socket in each worker is missing. */
@@ -80,7 +83,9 @@ export class ListeningSockets {
 
   /** {@link ofSlot}, without what other slots serve too. */
   ofSlotAlone(slot: number): SocketFiles {
-    return this.#numbered((count) => (count < this.#slots ? [] : this.#indexesOf(slot, count)));
+    return this.#numbered((count) =>
+      this.#isNative && count >= this.#slots ? this.#indexesOf(slot, count) : [],
+    );
   }
 
   /** New clients are refused by the kernel from now on, but for sockets that others hold too. */
@@ -90,7 +95,7 @@ export class ListeningSockets {
 
   /** More sockets than slots: each takes several. Fewer: several slots take the same. */
   #indexesOf(slot: number, count: number): number[] {
-    if (count < this.#slots) return [slot % count];
+    if (!this.#isNative || count < this.#slots) return [slot % count];
     const all = Array.from({ length: count }, (_, index) => index);
     return all.filter((index) => index % this.#slots === slot);
   }
@@ -117,20 +122,22 @@ function listenersOf({ options, hasWebSocket }: ListeningParts): string[] {
 }
 
 /** Null: each worker opens its own, as uWebSockets.js does without the native addon. */
-async function hold(listener: string, parts: ListeningParts): Promise<Held | null> {
-  const { options, slots, inherited } = parts;
-  const isNative = tcpKind(options.tcp.transport).kind === "tcp-epoll";
+async function hold(
+  listener: string,
+  { options, slots, inherited }: ListeningParts,
+  isNative: boolean,
+): Promise<Held | null> {
   const given = inherited.get(listener) ?? fileOf(listener, options);
   if (given !== null) {
     const [address] = given.map((file) => inheritedAddress(file));
-    return { listener, address: address!, files: given, isInherited: true };
+    return { listener, address: address!, files: given };
   }
   if (listener === "websocket" && !isNative) return null;
   const wanted = wantedOf(listener, options);
   const opened: HeldSockets = isNative
     ? await openHeldSockets({ ...wanted, count: slots })
     : await openSharedSocket(wanted);
-  return { listener, address: opened.address, files: opened.files, isInherited: false };
+  return { listener, address: opened.address, files: opened.files };
 }
 
 function fileOf(listener: string, { tcp }: Options): readonly number[] | null {

@@ -4,14 +4,14 @@
 import { FILES_RESERVED } from "../server/admission.ts";
 
 /** What a worker opens beside connections and listening sockets: log, loops, channels. */
-const FILES_OF_WORKER = FILES_RESERVED + 40;
+export const FILES_OF_WORKER: number = FILES_RESERVED + 40;
 /** The most workers; also the option's bound. */
 export const WORKERS_MAX = 256;
 /**
  * The kernel spreads connections by a hash, so the fullest worker has more than its share: by four
  * standard deviations at most, in all but one of 30,000.
  */
-const DEVIATIONS = 4;
+export const DEVIATIONS = 4;
 
 /** Connections that each of `workers` can hold when the kernel has spread them. */
 export function evenlySpread(fileLimit: number, workers: number, ports: number): number {

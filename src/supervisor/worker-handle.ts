@@ -5,7 +5,13 @@ import { assert } from "../base/assert.ts";
 import type { Clock, Scheduled } from "../base/clock.ts";
 import type { Options } from "../config/options.ts";
 import type { OperatorAnswer, OperatorRequest } from "../server/operator.ts";
-import { readReply, type ReadyMessage, REPORT_MS, type ReportMessage } from "./ipc.ts";
+import {
+  type LastFigures,
+  readReply,
+  type ReadyMessage,
+  REPORT_MS,
+  type ReportMessage,
+} from "./ipc.ts";
 import type { ToSupervisor, ToWorker } from "./ipc.ts";
 
 /** A process that was started; the real one is in spawn.ts. */
@@ -70,6 +76,8 @@ export class WorkerHandle implements ProcessHandler {
   readonly startedAt: number;
   report: ReportMessage | null = null;
   ready: ReadyMessage | null = null;
+  /** What it counted, once it has stopped in order. */
+  last: LastFigures | null = null;
   /** The share of connection.max that it was told last. */
   toldMax: number = 0;
   /** What it runs with, or is about to. */
@@ -183,6 +191,9 @@ export class WorkerHandle implements ProcessHandler {
         return;
       case "prepared":
         this.#handler.onPrepared(this, message.change, message.refusal);
+        return;
+      case "last":
+        this.last = message;
         return;
       case "answer":
         this.#answered(message.seq, message.answer);

@@ -1,5 +1,5 @@
-// Asks workers for operators. The last that each has told of its counters is kept: where it does not
-// answer that counts for it, and when it has ended it is added to what all that have ended counted.
+// Asks workers for operators. The last that each has told of its counters is kept: where it does
+// not answer that counts for it, and when it has ended it is added to what all others left.
 
 import type { Clock, Scheduled } from "../base/clock.ts";
 import type { MetricJson } from "../observe/metrics.ts";
@@ -97,7 +97,7 @@ export class WorkerPoll {
     const stats = last?.stats ?? known?.stats ?? null;
     const metrics = last?.metrics ?? known?.metrics ?? null;
     if (stats !== null) this.#goneStats = addCounters(this.#goneStats, countersOf(stats));
-    if (metrics === null) this.#goneMetrics.push(remainsOf(metrics));
+    if (metrics !== null) this.#goneMetrics.push(remainsOf(metrics));
   }
 
   /** Null where there is no such worker. Throws {@link WorkerSilent}. */

@@ -25,7 +25,8 @@ import {
 
 /** The supervisor as a worker sees it: Node's channel, or a test's. */
 export interface SupervisorChannel {
-  send(message: ToSupervisor): void;
+  /** Resolves when it has left this process, or cannot. */
+  send(message: ToSupervisor): Promise<void>;
 }
 
 export interface WorkerParts {
@@ -56,7 +57,7 @@ export class Worker {
   /** Of connection.max; 0 until it is told. */
   #share: number = 0;
   #onShare: () => void = () => {};
-  /** Asked to stop; what comes before the server is up waits for it. */
+  /** Asked to stop. */
   #stop: { hasten: boolean } | null = null;
   #isUp: boolean = false;
   #resolve: (failure: HoldfastError | null) => void = () => {};
@@ -111,7 +112,8 @@ export class Worker {
   drain(hasten: boolean): void {
     this.#stop = { hasten: hasten || this.#stop?.hasten === true };
     if (this.#isUp) this.#end();
-    else if (this.#start === null) this.#resolve(null);
+    // One that serves nobody yet has nothing to end in order.
+    else this.#resolve(null);
   }
 
   async #begin(message: StartMessage): Promise<void> {
@@ -137,8 +139,7 @@ export class Worker {
     this.#operator.start();
     this.#isUp = true;
     this.#report();
-    this.#parts.channel.send(this.#ready(server));
-    if (this.#stop !== null) this.#end();
+    void this.#parts.channel.send(this.#ready(server));
   }
 
   /** Whoever connects before it has a share would be refused. */
@@ -191,7 +192,7 @@ export class Worker {
   #report(): void {
     this.#reporter = this.#parts.clock.after(REPORT_MS, () => this.#report());
     const { admission, state } = this.#server!;
-    this.#parts.channel.send({
+    void this.#parts.channel.send({
       type: "report",
       state,
       served: admission.served,
@@ -209,7 +210,7 @@ export class Worker {
     } catch (error) {
       refusal = this.#server === null ? "it is still starting" : (error as Error).message;
     }
-    this.#parts.channel.send({ type: "prepared", change, refusal });
+    void this.#parts.channel.send({ type: "prepared", change, refusal });
   }
 
   #settle(change: number, isCommit: boolean): void {
@@ -223,7 +224,7 @@ export class Worker {
 
   #answer(seq: number, request: Parameters<Operator["answer"]>[0]): void {
     const send = (answer: Awaited<ReturnType<Operator["answer"]>> | null): void =>
-      this.#parts.channel.send({ type: "answer", seq, answer });
+      void this.#parts.channel.send({ type: "answer", seq, answer });
     if (this.#operator === null) {
       send(null);
       return;
@@ -236,13 +237,10 @@ export class Worker {
 
   #end(): void {
     const { hasten } = this.#stop!;
-    // Its copies of the listening sockets would let clients wait for nobody.
     const stopped = this.#server!.stop({ hasten });
+    // Its copies of the listening sockets would let clients wait for nobody.
     this.#closeInherited();
-    stopped.then(
-      () => this.#finish(null),
-      (error: unknown) => this.#fail(error),
-    );
+    stopped.then(() => this.#finish()).catch((error: unknown) => this.#fail(error));
   }
 
   #closeInherited(): void {
@@ -266,13 +264,23 @@ export class Worker {
       error instanceof HoldfastError
         ? error
         : new HoldfastError("HOLDFAST_WORKER_FAILED", String(error), { cause: error });
-    this.#parts.channel.send({ type: "failed", code: failure.code, message: failure.message });
-    this.#finish(failure);
+    const { code, message } = failure;
+    this.#over(this.#parts.channel.send({ type: "failed", code, message }), failure);
   }
 
-  #finish(failure: HoldfastError | null): void {
+  async #finish(): Promise<void> {
+    const operator = this.#operator!;
+    const [stats, metrics] = await Promise.all([
+      operator.answer({ what: "stats" }),
+      operator.answer({ what: "metrics" }),
+    ]);
+    this.#over(this.#parts.channel.send({ type: "last", stats, metrics }), null);
+  }
+
+  /** Who drains may be told so again: what comes second changes nothing. */
+  #over(told: Promise<void>, failure: HoldfastError | null): void {
     this.#reporter?.cancel();
     this.#operator?.stop();
-    this.#resolve(failure);
+    void told.then(() => this.#resolve(failure));
   }
 }

@@ -83,7 +83,6 @@ describe("over real sockets", () => {
     const large = Buffer.alloc(300_000, 2);
     const COUNT = 5_000;
     let bytes = 0;
-    const t0=systemClock.now(), c0=process.cpuUsage();
     for (let index = 0; index < COUNT; index++) {
       for (const { bus } of ends) {
         const payload = index % 500 === 499 ? large : small;
@@ -93,7 +92,6 @@ describe("over real sockets", () => {
       if (index % 100 === 99) await delay(0);
     }
     await until(() => ends.every(({ offsets }) => offsets.length === 4 * COUNT));
-    console.log('BENCH', systemClock.now()-t0, process.cpuUsage(c0), hub.counters);
     for (const end of ends) {
       expect(end.offsets.every((offset, at) => offset === at + 1)).toBe(true);
       expect(end.bytes).toBe(bytes);

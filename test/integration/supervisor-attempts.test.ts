@@ -20,7 +20,6 @@ const FLAGS = [
   "--drain-grace-ms=500",
   "--drain-reconnect-spread-ms=200",
   "--drain-close-spread-ms=200",
-  "--log-level=warn",
 ];
 
 function told(text: string): void {

@@ -92,7 +92,7 @@ export class LoadClient {
       this.from = `${socket.localAddress}:${socket.localPort}`;
       this.step = transport === "websocket" ? "upgrade" : "hello";
       if (transport === "websocket") socket.write(upgradeRequest());
-      this.#say(hello(1));
+      else this.#say(hello(1));
     });
     socket.on("data", (chunk) => this.#received(chunk));
     socket.on("error", (error: NodeJS.ErrnoException) => {
@@ -193,6 +193,7 @@ export class LoadClient {
       bytes = this.#head.subarray(head.end);
       this.#head = null;
       this.step = "hello";
+      this.#say(hello(1));
     }
     if (this.transport === "tcp") this.#framed(bytes);
     else for (const { opcode, payload } of this.#webSocket.push(bytes)) this.#told(opcode, payload);
