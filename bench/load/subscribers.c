@@ -3,8 +3,10 @@
 // server's fan-out is measured and not its clients.
 //
 //   subscribers --port P --count N --source-base BASE --request HEX --greeting HEX --answers A
+//               [--framed]
 //     opens N connections from 127.BASE.0.x; each sends the request, waits for the end of the HTTP
 //     answer, sends the greeting and waits for A messages; then prints {"ready":N}
+//     with --framed, what counts as a message is a frame of Holdfast's in a WebSocket message
 //     command on standard input:
 //       `expect M`   prints {"received":R,"lastNs":T} when M messages have come, or no more for 10 s;
 //                    T is CLOCK_MONOTONIC at the last of them
@@ -49,6 +51,7 @@ static struct {
   int port, count, source_base, answers;
   uint8_t request[MESSAGE_BYTES_MAX], greeting[MESSAGE_BYTES_MAX];
   size_t request_bytes, greeting_bytes;
+  bool is_framed;
 } options;
 
 static struct connection connections[CONNECTIONS_MAX];
@@ -108,10 +111,20 @@ static void say(int slot, const uint8_t *bytes, size_t count) {
   }
 }
 
+// Frames in a message: four bytes of length, then the body. One of no length is a heartbeat.
+static uint32_t frames_in(const uint8_t *bytes, size_t count) {
+  uint32_t frames = 0, length;
+  for (size_t at = 0; at + 4 <= count; at += 4 + ntohl(length)) {
+    memcpy(&length, bytes + at, 4);
+    if (length != 0) frames++;
+  }
+  return frames;
+}
+
 // Whole messages in the bytes: nobody sends one so large, or so many at once, that it is cut.
 static uint32_t messages_in(const uint8_t *bytes, size_t count) {
   uint32_t messages = 0;
-  for (size_t at = 0; at < count; messages++) {
+  for (size_t at = 0; at < count;) {
     if (count - at < 2) die("a message that is cut off");
     size_t length = bytes[at + 1] & 0x7f, head = 2;
     if ((bytes[at] & 0x0f) == 8) die("a server closed a connection");
@@ -122,7 +135,9 @@ static uint32_t messages_in(const uint8_t *bytes, size_t count) {
       head = 4;
     }
     if (length > count - at - head) die("a message that is cut off");
-    at += head + length;
+    at += head;
+    messages += options.is_framed ? frames_in(bytes + at, length) : 1;
+    at += length;
   }
   return messages;
 }
@@ -222,7 +237,7 @@ static void read_options(int argc, char **argv) {
   static const struct option known[] = {
       {"port", 1, NULL, 'p'},    {"count", 1, NULL, 'n'},    {"source-base", 1, NULL, 'b'},
       {"request", 1, NULL, 'r'}, {"greeting", 1, NULL, 'g'}, {"answers", 1, NULL, 'a'},
-      {NULL, 0, NULL, 0}};
+      {"framed", 0, NULL, 'f'},  {NULL, 0, NULL, 0}};
   int option;
   while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
     switch (option) {
@@ -232,6 +247,7 @@ static void read_options(int argc, char **argv) {
       case 'r': options.request_bytes = bytes_of(optarg, options.request); break;
       case 'g': options.greeting_bytes = bytes_of(optarg, options.greeting); break;
       case 'a': options.answers = atoi(optarg); break;
+      case 'f': options.is_framed = true; break;
       default: exit(2);
     }
   }

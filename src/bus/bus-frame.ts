@@ -57,7 +57,7 @@ export function busFrameBytes({ target = "", topic = "", payload }: BusFrameInit
   const isNamed = Math.max(targetBytes, topicBytes) <= NAME_BYTES_MAX;
   if (isNamed && bytes <= BUS_FRAME_BYTES_MAX) return bytes;
   if (!isNamed) {
-    const text = `a topic or label of more than ${NAME_BYTES_MAX} bytes does not go to other workers`;
+    const text = `a topic or id of more than ${NAME_BYTES_MAX} bytes cannot go to other workers`;
     throw new HoldfastError("HOLDFAST_FRAME_TOO_LARGE", text);
   }
   const text = `${bytes} bytes are more than the ${BUS_FRAME_BYTES_MAX} that go to other workers`;

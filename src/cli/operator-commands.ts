@@ -1,68 +1,50 @@
 // The commands that ask a running server, or order it: stats, connections, drain, kick, reload.
 
 import type { Command } from "commander";
-import { systemClock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { CONFIG_FILE_FLAG, CONFIG_FILE_VARIABLE } from "../config/option-names.ts";
 import { resolveOptions } from "../config/resolve.ts";
-import { plain } from "../probe/text-layout.ts";
-import type { ReloadState } from "../server/admin-source.ts";
-import type { TopConnections } from "../server/operator.ts";
-import { STATS_SCHEMA } from "../server/stats.ts";
-import { type AdminAnswer, AdminClient } from "./admin-client.ts";
-import { EXIT, type ExitCode } from "./exit-code.ts";
-import { connectionsTable, type ServerStats, statsPage } from "./operator-tables.ts";
+import { AdminClient } from "./admin-client.ts";
+import type { ExitCode } from "./exit-code.ts";
+import type { OPERATOR_RUNS as RUNS, Values } from "./operator-run.ts";
 import type { Terminal } from "./terminal.ts";
 
 const ABOUT_ADDRESS = `
 The server's admin listener is looked for where the options of \`holdfast serve\` put it: give the
 same file (${CONFIG_FILE_FLAG}), environment and flags, or its address with --admin.`;
 
-/** How often a rolling restart is looked at. */
-const LOOK_MS = 250;
-/** Lines that are not read by a person at a terminal are not cut. */
-const UNLIMITED_WIDTH = 10_000;
-
-type Values = Readonly<Record<string, string | boolean | undefined>>;
-
-interface Asking {
-  readonly client: AdminClient;
-  readonly values: Values;
-  readonly terminal: Terminal;
-}
-
-type Run = (asking: Asking, id: string) => Promise<ExitCode>;
-
 export function addOperatorCommands(
   program: Command,
   terminal: Terminal,
   end: (code: ExitCode) => void,
 ): void {
-  const add = (name: string, about: string, run: Run): Command =>
-    addressFlags(program.command(name).description(about))
+  const add = (word: keyof typeof RUNS, argument: string, about: string): Command =>
+    addressFlags(program.command(`${word}${argument}`).description(about))
       .option("--json", "print the answer as JSON")
       .addHelpText("after", ABOUT_ADDRESS)
       .action(async (...given: unknown[]) => {
         const command = given.at(-1) as Command;
         const values = command.opts<Values>();
         const client = new AdminClient(addressOf(values, terminal));
-        end(await run({ client, values, terminal }, command.args[0] ?? ""));
+        // Loaded when it is wanted: --help and serve do without.
+        const { OPERATOR_RUNS } = await import("./operator-run.ts");
+        end(await OPERATOR_RUNS[word]({ client, values, terminal }, command.args[0] ?? ""));
       });
-  add("stats", "Show a running server in numbers.", showStats).option(
+  add("stats", "", "Show a running server in numbers.").option(
     "--worker <number>",
     "of this worker alone",
   );
-  add("connections [id]", "Show connections that stand out, or one by its id.", showConnections)
+  add("connections", " [id]", "Show connections that stand out, or one by its id.")
     .option("--sort <queue|age|bytes>", "what comes first")
     .option("--limit <number>", "how many: 1 to 1000")
     .option("--state <state>", "only those that are accepted, handshaking, active, idle or closing")
     .option("--transport <transport>", "only those on tcp-epoll, tcp-net or websocket");
-  add("drain", "Stop a running server in order, as SIGTERM does.", drain).option(
+  add("drain", "", "Stop a running server in order, as SIGTERM does.").option(
     "--now",
     "end at once what is left, as a second SIGTERM does",
   );
-  add("kick <id>", "Disconnect one connection; it is told to come back.", kick);
-  add("reload", "Replace every worker by a new one, slot by slot, as SIGHUP does.", reload).option(
+  add("kick", " <id>", "Disconnect one connection; it is told to come back.");
+  add("reload", "", "Replace every worker by a new one, slot by slot, as SIGHUP does.").option(
     "--wait",
     "until it is over; exit with 1 where it failed",
   );
@@ -93,115 +75,4 @@ function addressOf(values: Values, terminal: Terminal): string {
   // What listens on every address is asked on loopback.
   const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;
-}
-
-async function showStats({ client, values, terminal }: Asking): Promise<ExitCode> {
-  const answer = await client.get("/stats", { worker: text(values["worker"]) });
-  return told(answer, { values, terminal }, (body) => {
-    if (body["schema"] !== STATS_SCHEMA) {
-      throw new HoldfastError("HOLDFAST_CONNECT_FAILED", `it does not answer with ${STATS_SCHEMA}`);
-    }
-    return statsPage(body as unknown as ServerStats, widthOf(terminal));
-  });
-}
-
-async function showConnections(asking: Asking, id: string): Promise<ExitCode> {
-  const { client, values, terminal } = asking;
-  if (id !== "") {
-    const answer = await client.get(`/connections/${encodeURIComponent(id)}`);
-    return told(answer, asking, (body) => json(body));
-  }
-  const answer = await client.get("/connections", {
-    sort: text(values["sort"]),
-    limit: text(values["limit"]),
-    state: text(values["state"]),
-    transport: text(values["transport"]),
-  });
-  return told(answer, asking, (body) => {
-    const { matching, connections } = body as unknown as TopConnections;
-    return connectionsTable(matching, connections, widthOf(terminal));
-  });
-}
-
-async function drain(asking: Asking): Promise<ExitCode> {
-  const query = asking.values["now"] === true ? { now: "true" } : {};
-  const answer = await asking.client.post("/drain", query);
-  return told(answer, asking, ({ outcome }) =>
-    outcome === "started" ? "the server drains\n" : "the server is draining already\n",
-  );
-}
-
-async function kick(asking: Asking, id: string): Promise<ExitCode> {
-  const answer = await asking.client.post(`/kick/${encodeURIComponent(id)}`);
-  return told(answer, asking, () => `${plain(id)} is disconnected\n`);
-}
-
-async function reload(asking: Asking): Promise<ExitCode> {
-  const answer = await asking.client.post("/reload");
-  const { outcome, reload: state } = answer.body as { outcome?: string; reload?: ReloadState };
-  const waits = asking.values["wait"] === true && answer.status === 202 && state !== undefined;
-  if (!waits) {
-    return told(answer, asking, () =>
-      outcome === "running"
-        ? "a rolling restart is under way; another begins when it is over\n"
-        : "a rolling restart begins\n",
-    );
-  }
-  // One that was under way may have begun too early for what it is to pick up.
-  const over = state.completed + state.failed + (outcome === "running" ? 2 : 1);
-  return await waitForReload(asking, state.failed, over);
-}
-
-/** @param over how many restarts are over when the one that was asked for is. */
-async function waitForReload(asking: Asking, failed: number, over: number): Promise<ExitCode> {
-  let shown = "";
-  for (;;) {
-    const answer = await asking.client.get("/reload");
-    if (answer.status !== 200) return told(answer, asking, () => "");
-    const state = answer.body as unknown as ReloadState;
-    const isOver = state.completed + state.failed >= over;
-    const progress = `${state.slotsDone} of ${state.slots} workers replaced\n`;
-    if (isOver && state.problem !== null && state.failed > failed) {
-      asking.terminal.writeError(`holdfast: the rolling restart failed: ${plain(state.problem)}\n`);
-      return EXIT.FAILED;
-    }
-    if (isOver) return told(answer, asking, () => progress);
-    if (asking.terminal.isInteractive && progress !== shown) asking.terminal.write(progress);
-    shown = progress;
-    await new Promise<void>((resolve) => void systemClock.after(LOOK_MS, resolve));
-  }
-}
-
-/** Writes what it means, or why it was refused. */
-function told(
-  { status, body }: AdminAnswer,
-  { values, terminal }: Pick<Asking, "values" | "terminal">,
-  words: (body: AdminAnswer["body"]) => string,
-): ExitCode {
-  if (status >= 200 && status < 300) {
-    terminal.write(values["json"] === true ? json(body) : words(body));
-    return EXIT.OK;
-  }
-  const { message } = body;
-  const why = typeof message === "string" ? message : `it answered with status ${status}`;
-  terminal.writeError(`holdfast: ${plain(why)}\n`);
-  return status === 400 ? EXIT.USAGE : EXIT.FAILED;
-}
-
-/** With every control character escaped: JSON itself lets some of them through. */
-function json(body: object): string {
-  const written = JSON.stringify(body, null, 2);
-  return `${written.replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escaped)}\n`;
-}
-
-function escaped(character: string): string {
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-}
-
-function text(value: string | boolean | undefined): string | undefined {
-  return typeof value === "string" ? value : undefined;
-}
-
-function widthOf({ isInteractive, columns }: Terminal): number {
-  return isInteractive ? columns : UNLIMITED_WIDTH;
 }

@@ -1,7 +1,6 @@
 // The session protocol on one connection: Hello, and what may follow it.
 
 import type { Connection } from "../connection/connection.ts";
-import { MARK } from "../connection/mark.ts";
 import {
   type ClientMessage,
   type Hello,
@@ -74,10 +73,6 @@ export class Session {
   message(connection: Connection, message: ClientMessage): void {
     switch (message.body) {
       case "call":
-        if (connection.has(MARK.DRAINING)) {
-          fail(connection, message.id, STATUS.UNAVAILABLE, "the server is stopping", true);
-          return;
-        }
         this.#router.call(connection, message.id, message.call!);
         return;
       case "publish":

@@ -133,6 +133,10 @@ describe("a supervisor with two workers", () => {
     expect(await run(stage, "reload", "--wait")).toBe("2 of 2 workers replaced\n");
     let after = await scrape(stage);
     expectNoFall(before, after);
+    // Workers that have gone handed in all they counted, to the last connection.
+    const { totals, connections } = await stats(stage);
+    expect(totals).toMatchObject({ opens: 10, closes: 10 });
+    expect(connections.total).toBe(0);
     expect((await stats(stage)).workers!.map(({ worker }) => worker)).toEqual([3, 4]);
     expect(after.get('holdfast_rolling_restarts_total{"outcome":"completed"}')).toBe(1);
     before = after;

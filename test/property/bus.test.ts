@@ -1,5 +1,5 @@
-// Random joins, leaves, publishes and disconnects on several workers, over sockets that are slow and
-// cut everything to pieces.
+// Random joins, leaves, publishes and disconnects on several workers, over sockets that are slow
+// and cut everything to pieces.
 
 import fc from "fast-check";
 import { it } from "vitest";

@@ -1,5 +1,5 @@
-// Several servers over one hub, and clients of them that check what the wire contract promises each:
-// all events of its subscription, in order, none twice, none from before or after it.
+// Several servers over one hub, and clients that check what the wire contract promises each of
+// them: all events of its subscription, in order, none twice, none from before or after it.
 
 import { expect } from "vitest";
 import { Prng } from "../../src/base/prng.ts";

@@ -9,7 +9,7 @@ function heard(end: BusEnd): string[] {
 }
 
 describe("events", () => {
-  it("go to every member that joined, the publisher too, with offsets that rise by one", async () => {
+  it("go to every member that joined, the publisher too, with rising offsets", async () => {
     const stage = new BusStage();
     const [a, b, c] = stage.ends(3) as [BusEnd, BusEnd, BusEnd];
     for (const end of [a, b]) end.join("t");
@@ -49,7 +49,7 @@ describe("events", () => {
     expect(heard(b)).toEqual(["joined t 1", "joined u 0", "t 2 late"]);
   });
 
-  it("end with leave, even where some are under way, and none come twice after a new join", async () => {
+  it("end with leave, even those under way, and none come twice after a new join", async () => {
     const stage = new BusStage();
     const [a, b] = stage.ends(2) as [BusEnd, BusEnd];
     a.join("t");
@@ -288,7 +288,7 @@ describe("a push", () => {
 });
 
 describe("the end", () => {
-  it("of the hub is told to everybody once, and what is asked afterwards does no harm", async () => {
+  it("of the hub is told to all once, and what is asked afterwards does no harm", async () => {
     const stage = new BusStage();
     const [a, b] = stage.ends(2) as [BusEnd, BusEnd];
     a.join("t");

@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { STATUS } from "../../src/wire/messages.ts";
 import { type MemoryClient, MemoryServer } from "../support/memory-server.ts";
 import { call, goodbye, hello, subscribe } from "../support/raw-message.ts";
 
@@ -193,21 +192,22 @@ describe("a graceful stop", () => {
     expect([client.closedWith, stop.isDone]).toEqual([3_000, true]);
   });
 
-  it("refuses new calls while it waits for those under way, as retryable", async () => {
+  it("answers calls that cross the GoAway", async () => {
     const client = await running.welcome();
     client.sendBody(call(5, "slow"));
     await running.clock.settle();
     stopping();
     client.sendBody(call(6, "slow"));
     await running.clock.settle();
-    expect(answers.length).toBe(1);
-    expect(client.messages.at(-1)).toMatchObject({
-      id: 6,
-      failure: { code: STATUS.UNAVAILABLE, retryable: true },
-    });
-    answers[0]!("done");
+    expect(answers.length).toBe(2);
+    for (const answer of answers) answer("done");
     await running.clock.settle();
-    expect([client.messages.at(-1)!.id, client.closedWith]).toEqual([5, null]);
+    expect(client.messages.map(({ body, id }) => [body, id])).toEqual([
+      ["goAway", 0],
+      ["result", 5],
+      ["result", 6],
+    ]);
+    expect(client.closedWith).toBe(null);
   });
 
   it("flushes what is queued before it closes", async () => {

@@ -183,7 +183,7 @@ describe("a Subscribe", () => {
     expect(await heard(client)).toEqual(["2 result"]);
   });
 
-  it("that is taken back before it is confirmed is answered first, and leaves nothing", async () => {
+  it("that is taken back before it is confirmed is answered, and leaves nothing", async () => {
     const [a, b] = (await workers(2)) as [Worker, Worker];
     const client = await b.welcome();
     b.far.hold();
@@ -266,7 +266,7 @@ describe("a push", () => {
     expect([await heard(near), await heard(far)]).toEqual([["n 0 1"], ["n 0 2"]]);
   });
 
-  it("by id says closed where its own worker has none, and where there is no such worker", async () => {
+  it("by id says closed where its own worker has none, and where the id is none", async () => {
     const [a, b] = (await workers(2)) as [Worker, Worker];
     const [near, far] = [await a.welcome(), await b.welcome()];
     const [nearId, farId] = [a.connectionOf(near).id, b.connectionOf(far).id];
