@@ -14,24 +14,19 @@ import type { Terminal } from "./terminal.ts";
 /** Resolves when a signal, or an operator, has stopped it. */
 export async function serveAlone({ resolved, terminal, events, log }: ServeParts): Promise<void> {
   const { options } = resolved;
-  runPreflight(options, 0, connectionMax(options, readMachine()), log);
-  const application = await loadApplication(options.workers.application, systemClock);
-  const server: Server = new Server(options, {
-    log,
-    hooks: application.hooks,
-    drain: (hasten) => stop.request("an operator", hasten),
-  });
-  const stoppable = {
-    log,
-    stopMs: () => stopMs(server.options),
-    stop: (how: { readonly hasten: boolean }) => server.stop(how),
-  };
-  const stop: SignalledStop = new SignalledStop(stoppable, terminal, events);
+  const stop = new SignalledStop(log, terminal, events, () => stopMs(options));
   try {
+    runPreflight(options, 0, connectionMax(options, readMachine()), log);
+    const application = await loadApplication(options.workers.application, systemClock);
+    const server = new Server(options, {
+      log,
+      hooks: application.hooks,
+      drain: (hasten) => stop.request("an operator", hasten),
+    });
     await application.setUp(server);
     await server.start();
     announce(server, terminal);
-    stop.allow();
+    stop.allow((how) => server.stop(how));
     await stop.done;
     log.info({}, "stopped");
   } finally {

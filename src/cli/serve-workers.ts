@@ -33,33 +33,52 @@ import type { Terminal } from "./terminal.ts";
 
 /** Resolves when a signal, or an operator, has stopped it. */
 export async function serveWorkers(parts: ServeParts): Promise<void> {
-  const { resolved, terminal, events, log } = parts;
+  const { terminal, events, log } = parts;
   const machine = readMachine();
-  const options = settled(resolved.options, machine, terminal);
-  const hasWebSocket = canServeWebSocket(options, log);
+  const options = settled(parts.resolved.options, machine, terminal);
+  let running = options;
+  const stop = new SignalledStop(log, terminal, events, () => stopMs(running));
+  try {
+    const hasWebSocket = canServeWebSocket(options, log);
+    const supervisor = await newSupervisor(options, hasWebSocket, machine, parts);
+    supervisor.configuration.onRunning = (changed) => {
+      running = changed;
+      const { level, samplePerSecond } = changed.log;
+      log.configure?.({ level, samplePerSecond });
+    };
+    await superviseUntilStopped(supervisor, stop, machine, hasWebSocket, parts);
+    log.info({}, "stopped");
+  } finally {
+    stop.close();
+  }
+}
+
+async function newSupervisor(
+  options: Options,
+  hasWebSocket: boolean,
+  machine: Machine,
+  { terminal, log }: ServeParts,
+): Promise<Supervisor> {
   const ports = Number(options.tcp.enabled) + Number(options.websocket.enabled && hasWebSocket);
+  const cores = availableParallelism();
   const slots =
-    options.workers.count ??
-    workersFor(options.connection.max, machine.fileLimit, availableParallelism(), ports);
+    options.workers.count ?? workersFor(options.connection.max, machine.fileLimit, cores, ports);
   runPreflight(options, slots, connectionMax(options, machine, slots), log);
   const inherited = inheritedSockets(terminal.env, process.pid);
   const sockets = await ListeningSockets.open({ options, slots, inherited, hasWebSocket });
-  const supervisor = new Supervisor({
-    options,
-    slots,
-    sockets,
-    clock: systemClock,
-    log,
-    spawn: spawnWorker,
-  });
-  supervisor.configuration.onRunning = ({ log: { level, samplePerSecond } }) =>
-    log.configure?.({ level, samplePerSecond });
-  const stoppable = {
-    log,
-    stopMs: () => stopMs(supervisor.configuration.running),
-    stop: (how: { readonly hasten: boolean }) => supervisor.stop(how),
-  };
-  const stop = new SignalledStop(stoppable, terminal, events);
+  const spawn = spawnWorker;
+  return new Supervisor({ options, slots, sockets, clock: systemClock, log, spawn });
+}
+
+/** Also with the operators' listener and the configuration file, which end with it. */
+async function superviseUntilStopped(
+  supervisor: Supervisor,
+  stop: SignalledStop,
+  machine: Machine,
+  hasWebSocket: boolean,
+  parts: ServeParts,
+): Promise<void> {
+  const { terminal, events } = parts;
   const watch = watchConfig(supervisor, parts, machine);
   const control = controlOf(supervisor, stop, watch);
   const onHangUp = (): void => void control.reload();
@@ -67,19 +86,16 @@ export async function serveWorkers(parts: ServeParts): Promise<void> {
   const admin = newAdmin(supervisor, control, machine);
   try {
     await admin?.start();
-    // Who is asked to stop meanwhile ends workers that are starting.
-    stop.allow();
-    await supervisor.start();
+    stop.allow((how) => supervisor.stop(how));
+    if (!stop.isRequested) await supervisor.start();
     if (!stop.isRequested) {
       announce(supervisor, admin, terminal, hasWebSocket);
       watch?.start();
     }
     await stop.done;
-    log.info({}, "stopped");
   } finally {
     watch?.stop();
     events.off("SIGHUP", onHangUp);
-    stop.close();
     await supervisor.stop({ hasten: true });
     await admin?.stop();
   }

@@ -8,32 +8,32 @@ export interface ProcessEvents {
   off(event: string, run: (...args: unknown[]) => void): unknown;
 }
 
-/** What is stopped: a server, or a supervisor. */
-export interface Stoppable {
-  readonly log: Log;
-  /** The longest that an orderly stop takes, in milliseconds. */
-  stopMs(): number;
-  stop(options: { readonly hasten: boolean }): Promise<void>;
-}
+/** Stops a server or a supervisor; again with `hasten`, at once. */
+type Stop = (options: { readonly hasten: boolean }) => Promise<void>;
 
 const SIGNALS = ["SIGTERM", "SIGINT"];
 
 export class SignalledStop {
   /** Resolves when all has stopped. */
   readonly done: Promise<void>;
-  readonly #stoppable: Stoppable;
+  readonly #log: Log;
+  readonly #stopMs: () => number;
   readonly #terminal: Terminal;
   readonly #events: ProcessEvents;
   readonly #onSignal: (signal: unknown) => void;
   #requests: number = 0;
-  /** What is still starting cannot be stopped: the signal waits. */
-  #isAllowed: boolean = false;
+  /** Null while there is nothing to stop yet: a signal waits. */
+  #run: Stop | null = null;
   #resolve: () => void = () => {};
   #reject: (error: unknown) => void = () => {};
 
-  /** Listens to signals until {@link close}. */
-  constructor(stoppable: Stoppable, terminal: Terminal, events: ProcessEvents) {
-    this.#stoppable = stoppable;
+  /**
+   * Listens to signals until {@link close}.
+   * @param stopMs the longest that an orderly stop takes, in milliseconds.
+   */
+  constructor(log: Log, terminal: Terminal, events: ProcessEvents, stopMs: () => number) {
+    this.#log = log;
+    this.#stopMs = stopMs;
     this.#terminal = terminal;
     this.#events = events;
     this.done = new Promise((resolve, reject) => {
@@ -56,20 +56,20 @@ export class SignalledStop {
   /** @param origin a signal's name, or who asks instead of a signal. */
   request(origin: string, hasten: boolean): void {
     this.#requests++;
-    const withinMs = this.#stoppable.stopMs();
+    const withinMs = this.#stopMs();
     const what = hasten ? "stopping now" : `stopping within ${withinMs} ms; again stops at once`;
     if (this.#terminal.isInteractive) this.#terminal.write(`${origin}: ${what}\n`);
-    else this.#stoppable.log.info({ signal: origin, hasten, withinMs }, "stopping");
-    if (this.#isAllowed) this.#stop(hasten);
+    else this.#log.info({ signal: origin, hasten, withinMs }, "stopping");
+    this.#stop(hasten);
   }
 
-  /** It has started. */
-  allow(): void {
-    this.#isAllowed = true;
+  /** From now on `run` can be called, and is where a signal has come already. */
+  allow(run: Stop): void {
+    this.#run = run;
     if (this.#requests > 0) this.#stop(this.#requests > 1);
   }
 
   #stop(hasten: boolean): void {
-    this.#stoppable.stop({ hasten }).then(this.#resolve, this.#reject);
+    this.#run?.({ hasten }).then(this.#resolve, this.#reject);
   }
 }

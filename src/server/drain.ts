@@ -14,7 +14,7 @@ import { inSlices, SLICE } from "./slices.ts";
 export interface DrainOptions {
   /** How long clients that were told may stay. */
   readonly graceMs: number;
-  /** Each client is given a time to come back, drawn uniformly from 0 to this. */
+  /** Each client is given a time to come back, drawn uniformly from 1 ms to this. */
   readonly reconnectSpreadMs: number;
   /** Over how long those that are left after graceMs are closed, evenly. */
   readonly closeSpreadMs: number;
@@ -23,7 +23,7 @@ export interface DrainOptions {
 /** How often it looks whose turn it is to be closed. */
 const STEP_MS = 50;
 /** What those that are closed last have, to take what is queued for them. */
-const FLUSH_MS = 1_000;
+export const FLUSH_MS = 1_000;
 
 interface Draining {
   readonly shared: ProcessContext;
@@ -40,6 +40,8 @@ export class Drain {
   readonly #clock: Clock;
   /** What comes next. */
   #next: Scheduled | null = null;
+  /** While only files are left that are no connections yet. */
+  #look: Scheduled | null = null;
   /** Those that were there at the end of the grace period, in the order of their closing. */
   #rest: readonly Connection[] | null = null;
   #closed: number = 0;
@@ -97,8 +99,21 @@ export class Drain {
   left(): void {
     const { served, turnedAway } = this.#server.admission;
     if (served + turnedAway > 0) return;
+    // A WebSocket that is being upgraded is no connection yet, and nobody tells when it ends.
+    if (!this.isClosing && this.#pendingFiles() > 0) {
+      this.#look ??= this.#clock.after(STEP_MS, () => {
+        this.#look = null;
+        this.left();
+      });
+      return;
+    }
     this.#next?.cancel();
+    this.#look?.cancel();
     this.#resolve();
+  }
+
+  #pendingFiles(): number {
+    return this.#server.listeners.reduce((sum, { transport }) => sum + transport.pendingFiles, 0);
   }
 
   #beginClosing(): void {
@@ -128,6 +143,6 @@ export class Drain {
   }
 
   #reconnectAfterMs(): number {
-    return this.#server.shared.prng.int(0, this.#options.reconnectSpreadMs);
+    return this.#server.shared.prng.int(1, Math.max(1, this.#options.reconnectSpreadMs));
   }
 }

@@ -155,7 +155,7 @@ describe("the process of holdfast serve", () => {
     expect(await serving.ended).toEqual({ code: 0, signal: null });
     expect(Date.now() - start).toBeLessThan(2_000);
     expect(serving.records().filter(({ msg }) => msg === "stopping")).toMatchObject([
-      { signal: "SIGTERM", hasten: false, withinMs: 605_000 },
+      { signal: "SIGTERM", hasten: false, withinMs: 606_000 },
       { signal: "SIGTERM", hasten: true },
     ]);
     client.reset();

@@ -43,7 +43,10 @@ interface View {
   offset: number;
   /** Published since the answer was seen: all of them have to come, if it stays subscribed. */
   readonly owed: Set<string>;
-  /** Had come to somebody before the Subscribe was sent: none of them may come. */
+  /**
+   * Had come to somebody on its worker before the Subscribe was sent: none of them may come. (What
+   * only another worker has had may still be on its way to this one.)
+   */
   stale: ReadonlySet<string>;
 }
 
@@ -98,7 +101,8 @@ export class BusWorld {
   readonly readers: Reader[] = [];
   /** Payload -> offset, as whoever saw it first saw it. */
   readonly #offsets: Map<string, number> = new Map();
-  readonly #seen: Set<string> = new Set();
+  /** What clients of each worker have had. */
+  readonly #seen: Set<string>[] = Array.from({ length: WORKERS }, () => new Set<string>());
   #published: number = 0;
 
   constructor(seed: number) {
@@ -162,7 +166,7 @@ export class BusWorld {
     const text = `p${++this.#published}`;
     if (next.kind === "subscribe" && !view.isWanted) {
       view.isWanted = true;
-      view.stale = new Set(this.#seen);
+      view.stale = new Set(this.#seen[next.client % WORKERS]);
     } else if (next.kind === "unsubscribe") {
       view.isWanted = false;
       view.owed.clear();
@@ -188,7 +192,7 @@ export class BusWorld {
   }
 
   #readAll(): void {
-    for (const reader of this.readers) {
+    for (const [index, reader] of this.readers.entries()) {
       reader.read((view, name, offset, text) => {
         const key = `${name} ${text}`;
         expect(view.isOpen, `${key} outside of a subscription`).toBe(true);
@@ -196,11 +200,11 @@ export class BusWorld {
         if (view.offset > 0) expect(offset).toBe(view.offset + 1);
         view.offset = offset;
         view.owed.delete(text);
+        this.#seen[index % WORKERS]!.add(key);
         const known = this.#offsets.get(key);
         if (known === undefined) this.#offsets.set(key, offset);
         else expect(offset, `${key} has one offset`).toBe(known);
       });
     }
-    for (const key of this.#offsets.keys()) this.#seen.add(key);
   }
 }

@@ -191,9 +191,11 @@ export class SupervisedServer {
     return workers.filter(({ state }) => state === "serving").sort((a, b) => a.slot - b.slot);
   }
 
-  async metric(name: string): Promise<number> {
+  /** @param row a name, with its labels as they are written; NaN where there is none. */
+  async metric(row: string): Promise<number> {
     const text = await (await this.get("/metrics")).text();
-    return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1] ?? Number.NaN);
+    const line = text.split("\n").find((each) => each.startsWith(`${row} `));
+    return Number(line?.slice(row.length + 1) ?? Number.NaN);
   }
 
   async reloadState(): Promise<ReloadRead> {
