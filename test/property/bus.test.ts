@@ -23,7 +23,7 @@ const step = fc.oneof(
 it("every subscriber gets the events of its subscription: all, in order, none twice", async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.array(step, { minLength: 10, maxLength: 80 }),
+      fc.array(step, { minLength: 10, maxLength: 150, size: "max" }),
       fc.nat(),
       async (steps, seed) => {
         const world = new BusWorld(seed);
@@ -32,6 +32,6 @@ it("every subscriber gets the events of its subscription: all, in order, none tw
         await world.end();
       },
     ),
-    { numRuns: 60 },
+    { numRuns: 100 },
   );
 }, 60_000);
