@@ -32,12 +32,15 @@ const flags = readFlags({
   html: { default: "" },
 });
 const wanted = flags.connections === "max" ? CONNECTIONS_MOST : Number(flags.connections);
+/** So many that the confirmation is of what was asked for. */
+const climbed = Math.ceil(wanted / CONFIRM_SHARE);
 if (!Number.isInteger(wanted) || wanted < 1_000 || wanted > CONNECTIONS_MOST) {
   refuse(`--connections is 1000 to ${CONNECTIONS_MOST}, or max: not ${flags.connections}`);
 }
-/** So many that the confirmation is of what was asked for. */
-const climbed = Math.ceil(wanted / CONFIRM_SHARE);
-
+/** Connections that a generator process holds. All are there from the first level, and warm. */
+const PER_GENERATOR = 19_000;
+/** Workers fill unevenly, and their shares of `connection.max` follow a moment later. */
+const SPARE_SHARE = 1.02;
 /** Ramps that the generators spoilt are no figures of the server's, and are left out. */
 function rampRows(stages) {
   const ramps = stages
@@ -116,13 +119,15 @@ function rowsOf(report) {
 }
 
 const { server, endpoints, limits } = await startHoldfast(ANY_CORE, [
-  ...["--workers", flags.workers, "--connection-max", String(climbed)],
+  ...["--workers", flags.workers],
+  ...["--connection-max", String(Math.ceil(climbed * SPARE_SHARE))],
 ]);
 progress(`${limits.workers} workers, at most ${limits.connectionsMax} connections`);
 const { report } = await runProbe(ANY_CORE, [
   ...["capacity", endpoints[flags.transport], "--server-stats", endpoints.admin],
   ...["--start", String(Math.min(flags.start, climbed)), "--max", String(climbed)],
   ...["--connect-rate", String(flags["connect-rate"]), "--ping-rate", "0.02"],
+  ...["--generators", String(Math.ceil(climbed / PER_GENERATOR))],
   ...["--precision", "5%", "--hold", flags.hold, "--slo", flags.slo],
   ...(flags.html === "" ? [] : ["--html", flags.html]),
 ]);

@@ -17,6 +17,7 @@ export interface AttemptLoadOptions {
   readonly stayers: number;
   /** Of one that comes and goes, between two attempts. */
   readonly pauseMs: number;
+  readonly onlyTcp?: boolean;
 }
 
 export interface LoadCounts {
@@ -82,7 +83,8 @@ export class AttemptLoad {
   }
 
   #target(index: number): LoadTarget {
-    const transport = TRANSPORTS[index % TRANSPORTS.length]!;
+    const { onlyTcp = false } = this.#options;
+    const transport = onlyTcp ? "tcp" : TRANSPORTS[index % TRANSPORTS.length]!;
     const localAddress = `127.0.1.${1 + (index % 100)}`;
     return { transport, port: this.#options.ports[transport], localAddress };
   }

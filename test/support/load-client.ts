@@ -175,6 +175,8 @@ export class LoadClient {
   }
 
   #say(body: Buffer): void {
+    // Its end has come, and is heard of in a moment.
+    if (!this.#socket.writable) return;
     const framed = frame(body);
     this.#socket.write(this.transport === "websocket" ? binaryMessage(framed) : framed);
   }

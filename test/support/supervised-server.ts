@@ -24,6 +24,7 @@ export interface WorkerRow {
   readonly state: string;
   readonly configHash: string | null;
   readonly connections: number | null;
+  readonly queueBytes: number | null;
 }
 
 /** What the tests read of /stats. */
