@@ -15,6 +15,10 @@ const CONFIRM_SHARE = 0.95;
 const CONNECTS_PER_SECOND_MIN = 20_000;
 /** Ramps of fewer connections are over before a rate shows. */
 const RAMP_MIN = 5_000;
+/** Connections that a generator process holds. All are there from the first level, and warm. */
+const PER_GENERATOR = 19_000;
+/** New processes are slow; each has so many before anything is measured. */
+const WARM_UP_PER_GENERATOR = 2_500;
 const GENERATOR_BYTES_MAX = 6 * 1_024;
 /** Memory per connection is the same from the first level to the last. */
 const FIT_MIN = 0.99;
@@ -29,18 +33,17 @@ const flags = readFlags({
   workers: { default: "auto" },
   // What must hold at every level. A tenth of it is what the probe itself may be late.
   slo: { default: "connect:p(99)<2s,echo:p(99)<1s,errors<0.1%" },
+  // Half of V8's young generation in MiB; left to itself (0) it grows with use up to 16.
+  "semi-space": { default: "2", range: [0, 64] },
   html: { default: "" },
 });
+
 const wanted = flags.connections === "max" ? CONNECTIONS_MOST : Number(flags.connections);
 /** So many that the confirmation is of what was asked for. */
 const climbed = Math.ceil(wanted / CONFIRM_SHARE);
 if (!Number.isInteger(wanted) || wanted < 1_000 || wanted > CONNECTIONS_MOST) {
   refuse(`--connections is 1000 to ${CONNECTIONS_MOST}, or max: not ${flags.connections}`);
 }
-/** Connections that a generator process holds. All are there from the first level, and warm. */
-const PER_GENERATOR = 19_000;
-/** Workers fill unevenly, and their shares of `connection.max` follow a moment later. */
-const SPARE_SHARE = 1.02;
 /** Ramps that the generators spoilt are no figures of the server's, and are left out. */
 function rampRows(stages) {
   const ramps = stages
@@ -78,15 +81,15 @@ function memoryRows({ memory, stages, server }) {
   const { kernel, server: workers, probe } = largest.memory;
   const held = `at ${largest.connections.held}, MiB`;
   const line = (name, fit, limits = {}) => [
-    { what: `${name}, bytes per connection`, value: fit?.slope ?? null, ...limits },
-    { what: `${name}, R2 of that line`, value: fit?.r2 ?? null, ...(limits.fit ?? {}) },
+    { what: `${name}, bytes per connection`, value: fit?.slope ?? null },
+    { what: `${name}, R2 of that line`, value: fit?.r2 ?? null, ...limits },
   ];
   return [
     { what: `kernel ${held}`, value: (kernel.bytes - memory.before.kernel.bytes) / MIB },
     { what: `supervisor and workers ${held}`, value: (workers?.pssBytes ?? NaN) / MIB },
     { what: `probe ${held}`, value: probe.pssBytes / MIB },
     ...line("kernel", memory.kernel),
-    ...line("server (PSS)", memory.server, { fit: { min: FIT_MIN } }),
+    ...line("server (PSS)", memory.server, { min: FIT_MIN }),
     ...line("server (RSS)", server?.bytesPerConnection ?? null),
     ...line("probe with its processes", memory.probe),
   ];
@@ -118,16 +121,25 @@ function rowsOf(report) {
   ];
 }
 
-const { server, endpoints, limits } = await startHoldfast(ANY_CORE, [
-  ...["--workers", flags.workers],
-  ...["--connection-max", String(Math.ceil(climbed * SPARE_SHARE))],
-]);
+const nodeFlags = flags["semi-space"] === 0 ? [] : [`--max-semi-space-size=${flags["semi-space"]}`];
+const started = await startHoldfast(
+  ANY_CORE,
+  [
+    // Workers fill unevenly, and their shares of the maximum follow a moment later: room for a second.
+    ...["--workers", flags.workers],
+    ...["--connection-max", String(climbed + flags["connect-rate"])],
+  ],
+  nodeFlags,
+);
+const { server, endpoints, limits } = started;
 progress(`${limits.workers} workers, at most ${limits.connectionsMax} connections`);
+const generators = Math.ceil(climbed / PER_GENERATOR);
 const { report } = await runProbe(ANY_CORE, [
   ...["capacity", endpoints[flags.transport], "--server-stats", endpoints.admin],
   ...["--start", String(Math.min(flags.start, climbed)), "--max", String(climbed)],
   ...["--connect-rate", String(flags["connect-rate"]), "--ping-rate", "0.02"],
-  ...["--generators", String(Math.ceil(climbed / PER_GENERATOR))],
+  ...["--generators", String(generators)],
+  ...["--warm-up", String(Math.min(climbed, generators * WARM_UP_PER_GENERATOR))],
   ...["--precision", "5%", "--hold", flags.hold, "--slo", flags.slo],
   ...(flags.html === "" ? [] : ["--html", flags.html]),
 ]);

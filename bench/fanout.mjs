@@ -56,7 +56,8 @@ class Subscribers {
     if (program === null) throw new Error("subscribers need a C compiler");
     const clients = Math.max(ports.length, Math.ceil(flags.subscribers / perProcess));
     for (let index = 0; index < clients; index++) {
-      const count = Math.floor(((index + 1) * flags.subscribers) / clients) -
+      const count =
+        Math.floor(((index + 1) * flags.subscribers) / clients) -
         Math.floor((index * flags.subscribers) / clients);
       const port = ports[index % ports.length];
       const args = [

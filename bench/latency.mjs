@@ -34,7 +34,10 @@ async function measure(connections) {
     ...["load", endpoints[flags.transport], "--server-stats", endpoints.admin],
     ...["-c", String(connections), "--connect-rate", String(flags["connect-rate"])],
     ...["--generators", String(generators)],
-    ...["--stages", `0s:${flags.rate},${flags.warmup}s:${flags.rate},${flags.seconds}s:${flags.rate}`],
+    ...[
+      "--stages",
+      `0s:${flags.rate},${flags.warmup}s:${flags.rate},${flags.seconds}s:${flags.rate}`,
+    ],
     // The probe's own delay is shown, not judged: the ratio is what counts.
     ...["--threshold", "response:p(99)<1s"],
   ]);

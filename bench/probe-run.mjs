@@ -16,15 +16,25 @@ const STOP_MS_MAX = 20_000;
 
 /**
  * Starts `holdfast serve` on free ports of 127.0.0.1; without `--workers` it is one process.
+ * @param nodeFlags its workers have them too
  * @returns the process; its endpoints as the probe is told them: tcp, websocket, admin; and its
  *   limits: workers, connectionsMax
  */
-export async function startHoldfast(core, flags = []) {
+export async function startHoldfast(core, flags = [], nodeFlags = []) {
   const hosts = ["--tcp-host", "127.0.0.1", "--websocket-host", "127.0.0.1"];
   const ports = ["--tcp-port", "0", "--websocket-port", "0", "--admin-port", "0"];
   const log = ["--log-pretty", "false", "--log-level", "info"];
   const alone = flags.includes("--workers") ? [] : ["--workers", "0"];
-  const args = [program("holdfast.js"), "serve", ...hosts, ...ports, ...log, ...alone, ...flags];
+  const args = [
+    ...nodeFlags,
+    program("holdfast.js"),
+    "serve",
+    ...hosts,
+    ...ports,
+    ...log,
+    ...alone,
+    ...flags,
+  ];
   const server = startPinned(core, process.execPath, args, stdio);
   const endpoints = {};
   for await (const line of createInterface({ input: server.stdout })) {

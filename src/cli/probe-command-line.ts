@@ -170,6 +170,7 @@ function addCapacity(
         .default("exp"),
     )
     .option("--step <count>", "stairs: connections per step (default: --start)")
+    .option("--warm-up <count>", "connections opened and closed before the first level")
     .option("--precision <share>", "width of the last bracket", "1%")
     .option("--ping-rate <rate>", "echoes per second and connection; raw: none unless given", "0.1")
     .option("--level-hold <time>", "how long every level is held", "3s")

@@ -50,6 +50,7 @@ export interface CapacityFlags extends CommonFlags {
   readonly max: string;
   readonly search: "exp" | "stairs";
   readonly step?: string;
+  readonly warmUp?: string;
   readonly precision: string;
   readonly pingRate: string;
   readonly levelHold: string;
@@ -138,6 +139,8 @@ export function capacityOptions(
     start,
     max,
     step: flags.step === undefined ? start : countOf("--step", flags.step, CONNECTIONS_MAX),
+    warmUp:
+      flags.warmUp === undefined ? 0 : countOf("--warm-up", flags.warmUp, CONNECTIONS_MAX),
     precision: shareOf("--precision", flags.precision),
     pingPerSecond,
     levelHoldMs: timeOf("--level-hold", flags.levelHold),

@@ -89,6 +89,7 @@ class CapacityRun {
   async #findAndConfirm(): Promise<Outcome> {
     const unfit = await this.#preflight();
     if (unfit !== null) return unfit;
+    await this.#warmUp();
     const found = await this.#find();
     if (found !== null) return found;
     for (let confirmations = 0; confirmations < CONFIRMATIONS_MAX; confirmations++) {
@@ -132,6 +133,21 @@ class CapacityRun {
     const limit = unreachableLimit(report, this.#options.protocol, run.targets, failed);
     this.#limits.push({ connections: count, limit });
     return limit.party === "prober" ? "generator-bound" : "unreachable";
+  }
+
+  /**
+   * Code that has not run yet is slow, in the generators and at the server, and the more processes
+   * there are the longer each of them stays new. What this comes to counts nowhere.
+   */
+  async #warmUp(): Promise<void> {
+    const run = this.#run;
+    const count = Math.min(this.#options.warmUp, this.#max);
+    if (count === 0) return;
+    await run.grow(count);
+    const stage = await run.beginStage("warm-up", `warm-up ${formatCount(count)}`, count);
+    await this.#climb(stage, 0);
+    await run.endStage();
+    await this.#coolDown(0);
   }
 
   /** @returns null where the search came to its end. */

@@ -42,6 +42,8 @@ export interface CapacityOptions extends ProbeOptions {
   readonly start: number;
   readonly max: number;
   readonly step: number;
+  /** Connections that are opened and closed before the search, and count nowhere; 0: none. */
+  readonly warmUp: number;
   /** Width of the final bracket, as a share of the result. */
   readonly precision: number;
   /** Echoes per second and connection; 0: none. */

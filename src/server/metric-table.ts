@@ -210,6 +210,11 @@ function topicRows(): Row[] {
       ({ server }) => server.shared.counters.eventsDropped,
     ),
     counter(
+      "holdfast_events_lost_total",
+      "Events that did not come from another process, or came while too many of the topic waited.",
+      ({ server }) => server.topics.lost,
+    ),
+    counter(
       "holdfast_gaps_total",
       "Gaps sent, each of which announces dropped events.",
       ({ server }) => server.shared.counters.gapsSent,

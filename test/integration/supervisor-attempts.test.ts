@@ -30,7 +30,12 @@ test.skipIf(!hasNative)(
   `${RESTARTS} rolling restarts and ${KILLS} kills of workers lose not one attempt to connect`,
   async () => {
     const server = await start();
-    const load = new AttemptLoad({ ports: server.ports, comers: 64, stayers: 300, pauseMs: PAUSE_MS });
+    const load = new AttemptLoad({
+      ports: server.ports,
+      comers: 64,
+      stayers: 300,
+      pauseMs: PAUSE_MS,
+    });
     await load.start();
     const startedAt = performance.now();
     let restarts = 0;
@@ -52,7 +57,10 @@ test.skipIf(!hasNative)(
     const figures = { restarts, kills, seconds, ...counts, killedConnections };
     told(JSON.stringify(figures));
     if (REPORT !== undefined) {
-      writeFileSync(REPORT, JSON.stringify({ ...figures, lostAttempts, untold, goAwaysWithoutTime }));
+      writeFileSync(
+        REPORT,
+        JSON.stringify({ ...figures, lostAttempts, untold, goAwaysWithoutTime }),
+      );
     }
     expect(lostAttempts).toEqual([]);
     expect(untold).toEqual([]);

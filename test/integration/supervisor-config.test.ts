@@ -206,7 +206,9 @@ test("SIGHUP with a broken file keeps the configuration, and every worker", asyn
   await delay(1_500);
   expect(await hashesOf(server)).toEqual([hash]);
   expect([...server.workerPids], "no worker was restarted").toEqual(pids);
-  expect(await server.metric('holdfast_config_changes_total{outcome="refused"}')).toBeGreaterThanOrEqual(3);
+  expect(
+    await server.metric('holdfast_config_changes_total{outcome="refused"}'),
+  ).toBeGreaterThanOrEqual(3);
   writeFileSync(file, textOf(300));
   server.child.kill("SIGHUP");
   await server.until(() => server.workerPids.size === 4, "with a whole file both are restarted");

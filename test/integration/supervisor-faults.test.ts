@@ -50,7 +50,11 @@ async function untilReplaced(server: SupervisedServer, { slot, pid }: WorkerRow)
 
 describe.skipIf(!hasNative)("a worker that is killed", () => {
   test("while it is the busiest and full of what nobody reads, takes only its own with it", async () => {
-    const server = await start(3, "--send-queue-bytes-max=16777216", "--send-stall-timeout-ms=60000");
+    const server = await start(
+      3,
+      "--send-queue-bytes-max=16777216",
+      "--send-stall-timeout-ms=60000",
+    );
     const stuck = await connect(server, 60);
     for (const client of stuck) {
       expect((await client.ask((id) => subscribe(id, "flood"))).body).toBe("result");

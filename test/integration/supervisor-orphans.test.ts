@@ -33,7 +33,8 @@ describe.each(KINDS)("a supervisor that is killed, with %s", (kind) => {
     server.child.kill("SIGKILL");
     await clients[0]!.echo("served until it goes");
     const endings = await Promise.all(clients.map((client) => client.ending()));
-    for (const ending of endings) expect(ending).toMatchObject({ how: "fin", goAway: { code: 3000 } });
+    for (const ending of endings)
+      expect(ending).toMatchObject({ how: "fin", goAway: { code: 3000 } });
     await server.nothingIsLeft();
     expect(server.errorText).toBe("");
   });
@@ -43,7 +44,9 @@ describe.each(KINDS)("a supervisor that is killed, with %s", (kind) => {
     await server.logged(({ msg }) => msg === "a worker starts", "a worker starts");
     server.child.kill("SIGKILL");
     await server.ended;
-    await expect.poll(() => [...server.workerPids].filter(isAlive), { timeout: 20_000 }).toEqual([]);
+    await expect
+      .poll(() => [...server.workerPids].filter(isAlive), { timeout: 20_000 })
+      .toEqual([]);
   });
 
   test("leaves a Unix socket's file that the next server listens on", async () => {

@@ -8,7 +8,9 @@ import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-export const PROGRAM: string = fileURLToPath(new URL("../../dist/cli/holdfast.js", import.meta.url));
+export const PROGRAM: string = fileURLToPath(
+  new URL("../../dist/cli/holdfast.js", import.meta.url),
+);
 export const LOOPBACK = "127.0.0.1";
 /** Other work on the machine may make everything slow; a correct server never needs so long. */
 const PATIENCE_MS = 20_000;
@@ -95,7 +97,14 @@ export class SupervisedServer {
       `--admin-port=${ports.admin}`,
       "--log-pretty=false",
     ];
-    const [command, ...args] = [...launcher, process.execPath, PROGRAM, "serve", ...given, ...flags];
+    const [command, ...args] = [
+      ...launcher,
+      process.execPath,
+      PROGRAM,
+      "serve",
+      ...given,
+      ...flags,
+    ];
     this.child = spawn(command!, args, {
       env: { PATH: process.env["PATH"], ...options.env },
       stdio: ["ignore", stdout, "pipe", ...files],
