@@ -1,7 +1,7 @@
 // One publish to very many subscribers over WebSocket: how long until the last has it, and how many
-// deliveries a second of the servers' CPU time gives. `holdfast serve` with its workers, and as many
-// processes of bare uWebSockets.js whose connections are shared out evenly, publish in turns. The
-// exit code is 1 where somebody did not get everything.
+// deliveries a second of the servers' CPU time gives. `holdfast serve` with its workers and as many
+// processes of bare uWebSockets.js, their connections shared out evenly, publish in turns. The exit
+// code is 1 where somebody did not get everything.
 //   npm run bench:fanout -- --subscribers 100000 --rounds 5 --publishes 10
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -17,14 +17,19 @@ export interface AdminAnswer {
 export class AdminClient {
   readonly #base: URL;
 
-  /** @param base such as http://127.0.0.1:7402. Throws HOLDFAST_OPTIONS_INVALID. */
+  /**
+   * @param base such as http://127.0.0.1:7402; the scheme may be left out. Throws
+   * HOLDFAST_OPTIONS_INVALID.
+   */
   constructor(base: string) {
-    const isGiven = /^http:\/\//i.test(base) && URL.canParse(base);
-    if (!isGiven || new URL(base).pathname !== "/") {
+    const given = /^[a-z]+:\/\//i.test(base) ? base : `http://${base}`;
+    const url = URL.canParse(given) ? new URL(given) : null;
+    const isPlain = url?.protocol === "http:" && url.pathname === "/" && !/^\d+$/.test(base);
+    if (url === null || !isPlain) {
       const text = `--admin ${JSON.stringify(base)} is no address such as http://127.0.0.1:7402`;
       throw new HoldfastError("HOLDFAST_OPTIONS_INVALID", text);
     }
-    this.#base = new URL(base);
+    this.#base = url;
   }
 
   /** Rejects with HOLDFAST_CONNECT_FAILED where nothing answers, or something else does. */
@@ -88,13 +93,22 @@ export class AdminClient {
     return { status, body };
   }
 
-  #unreachable(error: NodeJS.ErrnoException): HoldfastError {
+  #complaint({ code = "", message }: NodeJS.ErrnoException): string {
     const where = this.#base.origin;
-    const text =
-      error.code === "ECONNREFUSED"
-        ? `nobody listens at ${where}: start the server, or say with --admin where its admin ` +
-          "listener is (its log names it)"
-        : `${where} gave no answer: ${error.message}`;
+    if (code === "ECONNREFUSED") {
+      return `nobody listens at ${where}: start the server, or say with --admin where it is`;
+    }
+    if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
+      return `there is no host ${this.#base.hostname}: say with --admin where the server is`;
+    }
+    if (code.startsWith("HPE_")) {
+      return `what answers at ${where} speaks no HTTP: say with --admin where the server is`;
+    }
+    return `${where} gave no answer: ${message}`;
+  }
+
+  #unreachable(error: NodeJS.ErrnoException): HoldfastError {
+    const text = `${this.#complaint(error)} (its log names its admin listener)`;
     return new HoldfastError("HOLDFAST_CONNECT_FAILED", text, { cause: error });
   }
 }

@@ -21,12 +21,10 @@ if (process.send === undefined) {
 const worker = new Worker({
   clock: systemClock,
   log(options, number) {
-    const { level, samplePerSecond } = options.log;
-    const node = `${nodeName(options, readMachine())}/${number}`;
-    return createLog(
-      { level, pretty: options.log.pretty === true, samplePerSecond, node },
-      systemClock,
-    );
+    const { level, samplePerSecond, pretty } = options.log;
+    const node = nodeName(options, readMachine());
+    const written = { level, samplePerSecond, pretty: pretty === true };
+    return createLog({ ...written, node, worker: number }, systemClock);
   },
   channel: {
     send(message) {
@@ -47,7 +45,7 @@ process.on("uncaughtException", (error: unknown, origin: string) => {
 process.on("message", (message) => worker.take(message as ToWorker));
 process.on("disconnect", () => {
   worker.log?.error({}, "the supervisor has gone: this worker drains and ends");
-  worker.drain(false);
+  worker.orphaned();
 });
 // The terminal's Ctrl+C goes to all processes: the supervisor says what it means.
 process.on("SIGINT", () => {});

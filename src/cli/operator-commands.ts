@@ -11,7 +11,10 @@ import type { Terminal } from "./terminal.ts";
 
 const ABOUT_ADDRESS = `
 The server's admin listener is looked for where the options of \`holdfast serve\` put it: give the
-same file (${CONFIG_FILE_FLAG}), environment and flags, or its address with --admin.`;
+same file (${CONFIG_FILE_FLAG}), environment and flags, or its address with --admin.
+
+Exit codes: 0 it was answered; 1 nobody answered, or it failed; 2 the command line or an option is
+wrong.`;
 
 export function addOperatorCommands(
   program: Command,
@@ -32,7 +35,7 @@ export function addOperatorCommands(
       });
   add("stats", "", "Show a running server in numbers.").option(
     "--worker <number>",
-    "of this worker alone",
+    "of one worker alone, by its number in the table's column worker",
   );
   add("connections", " [id]", "Show connections that stand out, or one by its id.")
     .option("--sort <queue|age|bytes>", "what comes first")

@@ -139,8 +139,7 @@ export function capacityOptions(
     start,
     max,
     step: flags.step === undefined ? start : countOf("--step", flags.step, CONNECTIONS_MAX),
-    warmUp:
-      flags.warmUp === undefined ? 0 : countOf("--warm-up", flags.warmUp, CONNECTIONS_MAX),
+    warmUp: flags.warmUp === undefined ? 0 : countOf("--warm-up", flags.warmUp, CONNECTIONS_MAX),
     precision: shareOf("--precision", flags.precision),
     pingPerSecond,
     levelHoldMs: timeOf("--level-hold", flags.levelHold),

@@ -70,6 +70,8 @@ export interface LogOptions extends LogVerbosity {
   readonly pretty: boolean;
   /** Stands in every record. */
   readonly node: string;
+  /** Which worker of the server writes; it stands in every record too. */
+  readonly worker?: number;
 }
 
 /** Takes whole records, with their line break. What it throws counts as a lost line. */
@@ -214,10 +216,10 @@ const PRETTY = {
   singleLine: true,
 } as const;
 
-function pinoOptions({ level, node }: LogOptions, clock: Clock): LoggerOptions {
+function pinoOptions({ level, node, worker }: LogOptions, clock: Clock): LoggerOptions {
   return {
     level,
-    base: { node },
+    base: worker === undefined ? { node } : { node, worker },
     timestamp: () => `,"time":"${new Date(clock.wall()).toISOString()}"`,
     formatters: { level: (label) => ({ level: label }), log: bounded },
     serializers: { err: errorFields },

@@ -45,7 +45,10 @@ function readKernelMemory(root: string): MemoryFigures["kernel"] | null {
   if (total === null || others.includes(null)) return null;
   const tcpPages = numberIn(sockets, /^TCP:.* mem (\d+)/m);
   return {
-    bytes: Math.max(0, others.reduce<number>((left, bytes) => left - bytes!, total)),
+    bytes: Math.max(
+      0,
+      others.reduce<number>((left, bytes) => left - bytes!, total),
+    ),
     slabBytes: kibibytes(memory, "Slab"),
     tcpBufferBytes: tcpPages === null ? null : tcpPages * PAGE_BYTES,
     tcpSockets: numberIn(sockets, /^TCP: inuse (\d+)/m),
@@ -55,9 +58,7 @@ function readKernelMemory(root: string): MemoryFigures["kernel"] | null {
 /** What they share is divided among them (PSS); one that has gone counts as nothing. */
 async function readProcesses(pids: readonly number[], root: string): Promise<ProcessMemory> {
   const texts = await Promise.all(
-    pids.map((pid) =>
-      readFile(join(root, `proc/${pid}/smaps_rollup`), "utf8").catch(() => null),
-    ),
+    pids.map((pid) => readFile(join(root, `proc/${pid}/smaps_rollup`), "utf8").catch(() => null)),
   );
   const sum = (name: string): number =>
     texts.reduce((total, text) => total + (kibibytes(text, name) ?? 0), 0);

@@ -319,10 +319,7 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
     sources: list({ type: "string" }, "What was asked: URLs and process ids."),
     baselineRssBytes: orNull(count("Resident memory before the first connection, in bytes.")),
     bytesPerConnection: orNull(
-      reference(
-        "MemoryLine",
-        "Resident memory of the stages that held; null below three of them.",
-      ),
+      reference("MemoryLine", "Resident memory of the stages that held; null below three of them."),
     ),
   }),
   MemoryLine: object("A line through connections held and memory, by least squares.", {
@@ -350,9 +347,7 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
       reference("MemoryLine", "Over the stages that held; null: below three of them."),
     ),
     server: orNull(reference("MemoryLine", "The same of the server, by PSS.")),
-    probe: orNull(
-      reference("MemoryLine", "The same of the probe; new processes are part of it."),
-    ),
+    probe: orNull(reference("MemoryLine", "The same of the probe; new processes are part of it.")),
   }),
 };
 

@@ -219,7 +219,7 @@ class WatchedSource {
       const readings = await this.#reader.read();
       const cores = new Map(readings.map((of) => [of.source, this.#coresOf(of)]));
       this.#cores = cores;
-      return readings.map(({ cpuAtMs: _, ...reading }) => {
+      return readings.map((reading) => {
         return { ...reading, cpuCores: cores.get(reading.source)?.cpuCores ?? null };
       });
     } catch (error) {
@@ -246,8 +246,8 @@ class WatchedSource {
       now.cpuAtMs >= before.cpuAtMs;
     if (!isOfOneProcess) return { of: now, cpuCores: null };
     const spanMs = now.cpuAtMs - before.cpuAtMs;
-    if (spanMs < CPU_SPAN_MS_MIN) return { of: before, cpuCores: known!.cpuCores };
-    return { of: now, cpuCores: (now.cpuMs! - before.cpuMs!) / spanMs };
+    if (spanMs < CPU_SPAN_MS_MIN) return { of: before, cpuCores: known?.cpuCores ?? null };
+    return { of: now, cpuCores: (now.cpuMs - before.cpuMs) / spanMs };
   }
 }
 

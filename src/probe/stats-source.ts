@@ -148,7 +148,13 @@ function readingsOf(source: string, stats: Fields, atMs: number): readonly Proce
   return [{ ...whole, ...memoryOf(own), fdLimit: whole.fdLimit, connections: 0 }, ...rows];
 }
 
-function memoryOf({ pid, rssBytes, cpuMs, cpuAtMs, fds }: ProcessReading): Pick<
+function memoryOf({
+  pid,
+  rssBytes,
+  cpuMs,
+  cpuAtMs,
+  fds,
+}: ProcessReading): Pick<
   ProcessReading,
   "pid" | "rssBytes" | "cpuMs" | "cpuAtMs" | "fds" | "connectionsMax" | "loopLagP99Ms"
 > {

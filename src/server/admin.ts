@@ -210,6 +210,6 @@ function noConnection(): Answer {
 }
 
 function noWorker(worker: number | null): Answer {
-  const message = `no worker has the number ${worker}; /stats lists them, where there are any`;
+  const message = `no worker has the number ${worker}: /stats (holdfast stats) lists them`;
   return problem(404, "not_found", message);
 }

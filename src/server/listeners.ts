@@ -36,6 +36,7 @@ export interface ListenersParts {
   readonly listeners?: readonly ListenerSpec[];
   readonly sockets?: InheritedSockets;
   readonly sharesPorts?: boolean;
+  readonly worker?: number;
 }
 
 export class Listeners {
@@ -45,6 +46,7 @@ export class Listeners {
   readonly #owner: ListenersOwner;
   readonly #sockets: InheritedSockets;
   readonly #sharesPorts: boolean;
+  readonly #isWorker: boolean;
   readonly #tcpKinds: Map<TcpKind["kind"], TcpKind> = new Map();
 
   /** Throws HOLDFAST_TRANSPORT_UNAVAILABLE, HOLDFAST_FRAMING_INVALID, HOLDFAST_SERVER_STATE. */
@@ -52,6 +54,7 @@ export class Listeners {
     this.#owner = owner;
     this.#sockets = parts.sockets ?? {};
     this.#sharesPorts = parts.sharesPorts ?? false;
+    this.#isWorker = parts.worker !== undefined;
     const specs = specsOf(owner.options, parts.listeners ?? []);
     const names = new Set(specs.map(({ name }) => name));
     for (const name of Object.keys(this.#sockets)) if (!names.has(name)) unknown(name);
@@ -198,7 +201,9 @@ export class Listeners {
   #tellTcpKinds(): void {
     const { log, options } = this.#owner;
     for (const { kind, reason } of this.#tcpKinds.values()) {
-      log.info({ transport: kind, reason }, `TCP is served by ${kind}`);
+      // Said once: what serves the workers of a supervisor stands in its announcement.
+      const tell = this.#isWorker ? log.debug : log.info;
+      tell.call(log, { transport: kind, reason }, `TCP is served by ${kind}`);
     }
     const { userTimeoutMs } = options.tcp;
     if (userTimeoutMs > 0 && this.#tcpKinds.has("tcp-net")) {

@@ -13,6 +13,12 @@ export interface Application {
   setUp(server: Server): Promise<void>;
 }
 
+const HOOKS: readonly string[] = [
+  "onConnect",
+  "onDisconnect",
+  "onDrain",
+] satisfies (keyof ServerHooks)[];
+
 interface ApplicationModule {
   readonly default?: unknown;
   readonly hooks?: unknown;
@@ -31,7 +37,7 @@ export async function loadApplication(file: string | null, clock: Clock): Promis
   try {
     loaded = (await import(pathToFileURL(path).href)) as ApplicationModule;
   } catch (error) {
-    throw failed(`cannot load the application ${path}: ${(error as Error).message}`, error);
+    throw failed(`cannot load the application ${path}: ${textOf(error)}${placeOf(error)}`, error);
   }
   const { default: setUp, hooks = {} } = loaded;
   if (typeof setUp !== "function") {
@@ -40,13 +46,18 @@ export async function loadApplication(file: string | null, clock: Clock): Promis
   if (typeof hooks !== "object" || hooks === null) {
     throw failed(`the application ${path} exports hooks that are no object`, null);
   }
+  const unknown = Object.keys(hooks).filter((name) => !HOOKS.includes(name));
+  if (unknown.length > 0) {
+    const text = `there is no hook ${unknown.join(", ")}; there are ${HOOKS.join(", ")}`;
+    throw failed(`the application ${path}: ${text}`, null);
+  }
   return {
     hooks,
     async setUp(server) {
       try {
         await (setUp as (server: HoldfastServer) => unknown)(server);
       } catch (error) {
-        throw failed(`the application ${path} failed: ${(error as Error).message}`, error);
+        throw failed(`the application ${path} failed: ${textOf(error)}`, error);
       }
     },
   };
@@ -54,4 +65,15 @@ export async function loadApplication(file: string | null, clock: Clock): Promis
 
 function failed(text: string, cause: unknown): HoldfastError {
   return new HoldfastError("HOLDFAST_WORKER_FAILED", text, { cause });
+}
+
+function textOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** Node tells of a syntax error where it is, but not in the message. */
+function placeOf(thrown: unknown): string {
+  const stack = thrown instanceof SyntaxError ? (thrown.stack ?? "") : "";
+  const place = /^file:\S+:\d+/.exec(stack)?.[0];
+  return place === undefined ? "" : ` (${place})`;
 }

@@ -74,8 +74,10 @@ export class RollingRestart {
     this.#log.info({ slots: this.#slots.length }, "rolling restart: begins");
     for (const slot of this.#slots) {
       if (this.#isStopped) return this.#end("the server stops");
-      const outcome = await slot.replace();
-      if (outcome === "kept") return this.#end(`slot ${slot.index}: the new worker failed`);
+      const problem = await slot.replace();
+      if (problem !== null) {
+        return this.#end(`slot ${slot.index}: the new worker failed: ${problem}`);
+      }
       this.#report = { ...this.#report, slotsDone: this.#report.slotsDone + 1 };
       await this.#drained(slot);
     }

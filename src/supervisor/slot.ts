@@ -44,6 +44,8 @@ export interface SlotOwner {
   onDown(slot: Slot): void;
 }
 
+const STOPPING = "the server stops";
+
 export interface SlotParts {
   readonly clock: Clock;
   readonly log: Log;
@@ -52,8 +54,8 @@ export interface SlotParts {
   readonly readyTimeoutMs: () => number;
 }
 
-/** How a replacement went. */
-export type Replacement = "replaced" | "kept";
+/** Null: the worker was replaced. Else why not; the old one serves on. */
+export type Replacement = string | null;
 
 export class Slot {
   readonly index: number;
@@ -94,11 +96,11 @@ export class Slot {
 
   /**
    * Puts a new worker in the place of the one that serves: that one drains once the new one is
-   * ready. "kept": the new one was not ready in time, or ended; the old one serves on. Where nobody
-   * serves, one is started now. One at a time.
+   * ready. Where nobody serves, one is started now. One at a time.
    */
   replace(): Promise<Replacement> {
-    if (this.#state === "stopped" || this.#onReplaced !== null) return Promise.resolve("kept");
+    if (this.#state === "stopped") return Promise.resolve(STOPPING);
+    assert(this.#onReplaced === null, "slots are replaced by one rolling restart at a time");
     return new Promise((resolve) => {
       this.#onReplaced = resolve;
       this.#parts.policy.reset();
@@ -112,7 +114,7 @@ export class Slot {
   stop(): void {
     if (this.#state === "stopped") return;
     this.#move("stopped");
-    this.#settle("kept");
+    this.#settle(STOPPING);
   }
 
   ready(worker: WorkerHandle): void {
@@ -127,7 +129,7 @@ export class Slot {
     this.#move("serving");
     this.#owner.onServing(this);
     old?.drain(false);
-    if (!isOutdated) this.#settle("replaced");
+    if (!isOutdated) this.#settle(null);
   }
 
   /** It goes by itself: it still serves what it has, and another takes its place. */
@@ -158,7 +160,7 @@ export class Slot {
         readyTimeoutMs: ms,
       };
       this.#parts.log.error(fields, "a worker was not ready in time: it is ended");
-      worker.kill();
+      worker.kill(`it was not ready within ${ms} ms`);
     });
   }
 
@@ -168,7 +170,7 @@ export class Slot {
     if (this.#state === "replacing") {
       this.#move("serving");
       this.#tellEnd(worker, end, "the new worker failed: the old one serves on");
-      this.#settle("kept");
+      this.#settle(reasonOf(end));
       return;
     }
     if (this.#state === "stopped") return;
@@ -177,7 +179,7 @@ export class Slot {
       this.#startOne();
       return;
     }
-    this.#settle("kept");
+    this.#settle(reasonOf(end));
     this.#again(worker, end);
   }
 
@@ -238,4 +240,11 @@ export class Slot {
     this.#timer?.cancel();
     this.#timer = null;
   }
+}
+
+/** Why a worker that was to serve does not. */
+export function reasonOf({ code, signal, failure }: WorkerEnd): string {
+  if (failure !== null) return failure.message;
+  if (signal !== null) return `signal ${signal} ended it before it was ready`;
+  return `it exited with code ${code} before it was ready`;
 }

@@ -15,7 +15,7 @@ import type { ListeningSockets } from "./listening-sockets.ts";
 import { RestartPolicy } from "./restart-policy.ts";
 import { type ReloadReport, RollingRestart } from "./rolling-restart.ts";
 import { nextShares } from "./shares.ts";
-import { Slot, type SlotOwner } from "./slot.ts";
+import { reasonOf, Slot, type SlotOwner } from "./slot.ts";
 import { busFileOf, type NamedSocket, type Spawned } from "./spawn.ts";
 import {
   type ProcessHandler,
@@ -63,6 +63,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   #state: SupervisorState = "new";
   #lastWorker: number = 0;
   #shareTurn: number = 0;
+  #tickDue: number = 0;
   readonly #parts: SupervisorParts;
   readonly #clock: Clock;
   readonly #workers: Map<number, WorkerHandle> = new Map();
@@ -111,6 +112,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   async start(): Promise<void> {
     this.#state = "starting";
     for (const slot of this.slots) slot.begin();
+    this.#tickDue = this.#clock.now();
     // After the last was begun: the first must not be given all.
     this.#tick();
     await this.#until(
@@ -153,8 +155,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
       if (worker.state === "starting") worker.kill();
       else worker.drain(hasten);
     }
-    const { graceMs, closeSpreadMs } = this.configuration.running.drain;
-    const withinMs = hasten ? HASTENED_EXIT_MS : graceMs + closeSpreadMs + EXIT_MS;
+    const withinMs = hasten ? HASTENED_EXIT_MS : this.#drainMs();
     this.#hardStop?.cancel();
     this.#hardStop = this.#clock.after(withinMs, () => this.#killAll());
     this.#wake();
@@ -239,15 +240,33 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   #tick(): void {
     this.#ticker = this.#clock.after(REPORT_MS, () => this.#tick());
     const now = this.#clock.now();
+    const lateMs = now - this.#tickDue;
+    this.#tickDue = now + REPORT_MS;
+    // Timers run before what has come meanwhile is read.
+    if (lateMs > REPORT_MS) for (const worker of this.workers) worker.wasDeaf(lateMs);
     if (this.#state !== "draining") this.adoption.look(now);
     this.#share();
+    for (const worker of this.workers) this.#endIfStuck(worker);
+  }
+
+  /** One that is starting has its slot's patience. */
+  #endIfStuck(worker: WorkerHandle): void {
+    if (worker.state === "starting") return;
     const { unresponsiveMs } = this.configuration.running.workers;
-    for (const worker of this.workers) {
-      if (worker.state !== "serving" || worker.silentMs < unresponsiveMs) continue;
-      const fields = { slot: worker.slot, worker: worker.worker, pid: worker.pid, unresponsiveMs };
-      this.log.error(fields, "a worker does not answer: it is ended");
-      worker.kill();
-    }
+    const drainMs = this.#drainMs();
+    let why: string;
+    if (worker.silentMs >= unresponsiveMs) why = `it did not answer for ${unresponsiveMs} ms`;
+    else if (worker.drainingMs >= drainMs) why = `it did not end within ${drainMs} ms`;
+    else return;
+    const fields = { slot: worker.slot, worker: worker.worker, pid: worker.pid };
+    this.log.error(fields, `a worker is killed: ${why}`);
+    worker.kill(why);
+  }
+
+  /** The longest that a worker takes for its clients, and then for itself. */
+  #drainMs(): number {
+    const { graceMs, closeSpreadMs } = this.configuration.running.drain;
+    return graceMs + closeSpreadMs + EXIT_MS;
   }
 
   #share(): void {
@@ -322,8 +341,6 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   }
 }
 
-function startError({ failure, code, signal }: WorkerEnd): HoldfastError {
-  const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
-  const what = failure === null ? `it ended with ${how} and said nothing` : failure.message;
-  return new HoldfastError("HOLDFAST_WORKER_FAILED", `a worker did not start: ${what}`);
+function startError(end: WorkerEnd): HoldfastError {
+  return new HoldfastError("HOLDFAST_WORKER_FAILED", `a worker did not start: ${reasonOf(end)}`);
 }

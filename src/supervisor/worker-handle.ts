@@ -86,6 +86,7 @@ export class WorkerHandle implements ProcessHandler {
   #process: WorkerProcess | null = null;
   #failure: WorkerEnd["failure"] = null;
   #lastHeard: number;
+  #drainingSince: number = Infinity;
   #lastSeq: number = 0;
   readonly #questions: Map<number, Question> = new Map();
   readonly #handler: WorkerHandler;
@@ -121,9 +122,19 @@ export class WorkerHandle implements ProcessHandler {
     return this.#clock.now() - this.#lastHeard;
   }
 
+  /** Milliseconds since it began to drain; 0 where it did not. */
+  get drainingMs(): number {
+    return Math.max(0, this.#clock.now() - this.#drainingSince);
+  }
+
   /** Connections that it serves, as far as it has said. */
   get served(): number {
     return this.report?.served ?? 0;
+  }
+
+  /** The supervisor itself stood still for so long: nobody could be heard. */
+  wasDeaf(ms: number): void {
+    this.#lastHeard += ms;
   }
 
   /** Once, right after it was started. */
@@ -135,14 +146,16 @@ export class WorkerHandle implements ProcessHandler {
     if (this.#state !== "ended") this.#process?.send(message);
   }
 
-  kill(): void {
+  /** @param why told as what it failed by; null: it is its own affair. */
+  kill(why: string | null = null): void {
+    if (why !== null) this.#failure ??= { code: "HOLDFAST_WORKER_FAILED", message: why };
     if (this.#state !== "ended") this.#process?.kill("SIGKILL");
   }
 
   /** Stops accepting, tells its clients to go, and ends. Again with `hasten`: at once. */
   drain(hasten: boolean): void {
     if (this.#state === "ended") return;
-    if (this.#state !== "draining") this.#move("draining");
+    if (this.#state !== "draining") this.#leave();
     this.send({ type: "drain", hasten });
   }
 
@@ -181,7 +194,7 @@ export class WorkerHandle implements ProcessHandler {
       case "report":
         this.report = message;
         if (message.state === "draining" && this.#state === "serving") {
-          this.#move("draining");
+          this.#leave();
           this.#handler.onLeaving(this);
         }
         this.#handler.onReport(this);
@@ -198,6 +211,11 @@ export class WorkerHandle implements ProcessHandler {
       case "answer":
         this.#answered(message.seq, message.answer);
     }
+  }
+
+  #leave(): void {
+    this.#move("draining");
+    this.#drainingSince = this.#clock.now();
   }
 
   #answered(seq: number, answer: OperatorAnswer | null): void {

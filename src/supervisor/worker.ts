@@ -1,7 +1,7 @@
 // A worker: one server whose sockets, configuration and end are the supervisor's affair. It serves
 // as long as the supervisor lives, and drains when it does not.
 
-import { closeSync } from "node:fs";
+import { closeSync, unlinkSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Clock, Scheduled } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
@@ -14,6 +14,7 @@ import type { ProcessLog } from "../observe/log.ts";
 import { Operator } from "../server/operator.ts";
 import { Server, type ServerHooks } from "../server/server.ts";
 import { transportName } from "../server/listener.ts";
+import { isDeadSocket } from "../transport/unix-path.ts";
 import { loadApplication } from "./application.ts";
 import {
   IPC_VERSION,
@@ -60,6 +61,7 @@ export class Worker {
   /** Asked to stop. */
   #stop: { hasten: boolean } | null = null;
   #isUp: boolean = false;
+  #isOrphan: boolean = false;
   #resolve: (failure: HoldfastError | null) => void = () => {};
 
   constructor(parts: WorkerParts) {
@@ -108,7 +110,12 @@ export class Worker {
     }
   }
 
-  /** Also when the supervisor has gone: who was connected is served to the end. */
+  /** The supervisor has gone: who is connected is served to the end. */
+  orphaned(): void {
+    this.#isOrphan = true;
+    this.drain(false);
+  }
+
   drain(hasten: boolean): void {
     this.#stop = { hasten: hasten || this.#stop?.hasten === true };
     if (this.#isUp) this.#end();
@@ -265,11 +272,15 @@ export class Worker {
         ? error
         : new HoldfastError("HOLDFAST_WORKER_FAILED", String(error), { cause: error });
     const { code, message } = failure;
+    this.#log?.error({ err: failure.cause ?? failure }, message);
     this.#over(this.#parts.channel.send({ type: "failed", code, message }), failure);
   }
 
   async #finish(): Promise<void> {
     const operator = this.#operator!;
+    const { path } = this.#server!.options.tcp;
+    // Its supervisor would have removed it. A new server that listens there already keeps it.
+    if (this.#isOrphan && path !== null && (await isDeadSocket(path))) unlinkSync(path);
     const [stats, metrics] = await Promise.all([
       operator.answer({ what: "stats" }),
       operator.answer({ what: "metrics" }),

@@ -296,7 +296,7 @@ describe("a command of operators", () => {
     expect(error).toContain("gave no answer");
   });
 
-  it.each(["", "localhost:7402", "ftp://x", "https://x", "http://x/stats", "http://", "7402"])(
+  it.each(["", "ftp://x", "https://x", "http://x/stats", "http://", "7402"])(
     "refuses the address %j",
     async (admin) => {
       const { code, error } = await run(["stats", "--admin", admin]);

@@ -249,6 +249,8 @@ describe("a command line", () => {
     ["--slo", "echo<50ms", ["capacity", tcp, "--slo", "echo<50ms"]],
     ["--slo", "errors<1% over 5s", ["capacity", tcp, "--slo", "errors<1% over 5s"]],
     ["--at-least", "-1", ["capacity", tcp, "--at-least=-1"]],
+    ["--warm-up", "some", ["capacity", tcp, "--warm-up", "some"]],
+    ["--warm-up", "0", ["capacity", tcp, "--warm-up", "0"]],
     ["--step", "0", ["capacity", tcp, "--step", "0"]],
     ["--connect-rate", "0", ["capacity", tcp, "--connect-rate", "0"]],
     ["--connect-rate", "5k/d", ["load", tcp, "--connect-rate", "5k/d"]],

@@ -275,6 +275,112 @@ describe("several sources", () => {
   });
 });
 
+describe("a supervisor with workers", () => {
+  const worker = (slot: number, changes: Record<string, unknown> = {}) => ({
+    slot,
+    worker: slot + 1,
+    pid: 100 + slot,
+    state: "serving",
+    connections: 50 + slot,
+    connectionsMax: 90,
+    rssBytes: 1_000,
+    cpuMicros: { user: 100_000, system: 0 },
+    uptimeMs: 1_000,
+    fds: 60 + slot,
+    fdLimit: 100,
+    lagP99Ms: slot,
+    ...changes,
+  });
+
+  function supervised(workers: unknown, changes: Record<string, unknown> = {}): string {
+    return stats({
+      rssBytes: 2_500,
+      connections: { total: 101, max: 180 },
+      supervisor: { pid: 9, rssBytes: 500, cpuMicros: { user: 1, system: 0 }, fds: 7 },
+      workers,
+      ...changes,
+    });
+  }
+
+  async function seen(...texts: string[]): Promise<ServerSample> {
+    const stand = await http((response, count) => {
+      void response.end(texts[Math.min(count, texts.length) - 1]);
+    });
+    const watch = watching(stand.url);
+    await watch.start();
+    let last = watch.last!;
+    for (let more = 1; more < texts.length; more++) last = await watch.sample();
+    return last;
+  }
+
+  it("is seen process by process, and nothing counts twice", async () => {
+    const { figures, processes } = await seen(supervised([worker(0), worker(1)]));
+    expect(figures).toMatchObject({
+      processes: 3,
+      rssBytes: 2_500,
+      fds: 7 + 60 + 61,
+      connections: 101,
+      loopLagP99Ms: 1,
+    });
+    expect(processes.map(({ pid }) => pid)).toEqual([9, 100, 101]);
+    expect(processes[0]).toMatchObject({ connections: 0, refused: 3, connectionsMax: null });
+    expect(processes[2]).toMatchObject({ connections: 51, connectionsMax: 90, fds: 61 });
+    expect(processes[2]!.source).toMatch(/\/stats slot 1$/);
+    expect(processes[2]!.refused).toBeNull();
+  });
+
+  it("has a rate for each worker, and none for one that was replaced", async () => {
+    const later = { uptimeMs: 2_000, cpuMicros: { user: 600_000, system: 0 } };
+    const { processes } = await seen(
+      supervised([worker(0), worker(1)]),
+      supervised([worker(0, later), worker(1, { ...later, pid: 555 })]),
+    );
+    expect(processes[1]!.cpuCores).toBeCloseTo(0.5, 5);
+    expect(processes[2]).toMatchObject({ pid: 555, cpuCores: null });
+  });
+
+  it("keeps one that drains apart from its successor, and leaves out one that starts", async () => {
+    const nothing = { rssBytes: null, cpuMicros: null, connections: null, fds: null };
+    const { processes, figures } = await seen(
+      supervised([
+        worker(0, { state: "draining", worker: 1 }),
+        worker(0, { pid: 200, worker: 3 }),
+        worker(1, { state: "starting", ...nothing }),
+      ]),
+    );
+    expect(processes.map(({ source }) => source.split("/stats")[1])).toEqual([
+      "",
+      " slot 0, draining",
+      " slot 0",
+    ]);
+    expect(figures).toMatchObject({ processes: 3, connections: 100 });
+  });
+
+  it("has no sum while a worker does not answer", async () => {
+    const silent = worker(1, { rssBytes: null, connections: null });
+    const { figures } = await seen(supervised([worker(0), silent]));
+    expect(figures).toMatchObject({ processes: 3, rssBytes: null, connections: null });
+  });
+
+  it.each([
+    ["no list", 7],
+    ["null", null],
+    ["a list of nothing", []],
+  ])("that tells of workers as %s is one process", async (_what, workers) => {
+    const { processes } = await seen(supervised(workers));
+    expect(processes).toHaveLength(1);
+  });
+
+  it.each([[null], ["worker"], [{}], [{ slot: -1, pid: "x", cpuMicros: 3 }]])(
+    "knows nothing of a worker that is told of as %j",
+    async (row) => {
+      const { processes, figures } = await seen(supervised([row]));
+      expect(processes[1]).toMatchObject({ pid: null, rssBytes: null, connections: null });
+      expect(figures.rssBytes).toBeNull();
+    },
+  );
+});
+
 describe("a source that answers with something else", () => {
   const json =
     (text: string): Answer =>

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { hasNative } from "../support/native.ts";
 import { LoadClient } from "../support/load-client.ts";
 import { call } from "../support/raw-message.ts";
@@ -67,31 +67,49 @@ test("new code is served after a reload, and only then", async () => {
   await server.nothingIsLeft();
 });
 
-describe("a reload leaves every old worker serving where the new module", () => {
-  test.each([
-    ["is never ready", "export default () => new Promise(() => setInterval(() => {}, 1_000));"],
-    ["throws", 'export default () => { throw new Error("not today"); };'],
-    ["cannot be loaded", 'import "./nowhere.mjs";'],
-    ["is no JavaScript", "export default {"],
-    ["exports nothing", "export const a = 1;"],
-    ["ends the process", "process.exit(0);"],
-  ])("%s", async (_what, code) => {
-    const { flags, write } = application(saying("old"));
-    const server = await start([...flags, "--workers-ready-timeout-ms=2000"]);
-    const held = await connect(server);
-    const before = (await server.workers()).map(({ pid }) => pid);
+test("a storm of orders to reload makes two reloads: the one under way and one more", async () => {
+  const { flags } = application(saying("calm"));
+  const server = await start(flags);
+  await Promise.all(Array.from({ length: 30 }, () => server.order("/reload")));
+  for (let count = 0; count < 20; count++) server.child.kill("SIGHUP");
+  const isIdle = async (): Promise<boolean> => {
+    const { state, completed } = await server.reloadState();
+    return state === "idle" && completed === 2;
+  };
+  await server.until(isIdle, "two reloads are over");
+  expect(server.workerPids.size, "two workers, three times").toBe(6);
+  expect(await versions(server)).toEqual(["calm"]);
+  expect(server.workerPids.size).toBe(6);
+});
+
+/** Each fails in another way. */
+const BAD = [
+  "export default () => new Promise(() => setInterval(() => {}, 1_000));",
+  'export default () => { throw new Error("not today"); };',
+  'import "./nowhere.mjs";',
+  "export default {",
+  "export const a = 1;",
+  "process.exit(0);",
+] as const;
+
+test("a reload leaves every old worker serving where the new module does not come up", async () => {
+  const { flags, write } = application(saying("old"));
+  const server = await start([...flags, "--workers-ready-timeout-ms=2000"]);
+  const held = await connect(server);
+  const before = (await server.workers()).map(({ pid }) => pid);
+  for (const [index, code] of BAD.entries()) {
     write(code);
     const report = await server.reload();
-    expect(report).toMatchObject({ completed: 0, failed: 1 });
-    expect(report.problem).toContain("slot 0");
+    expect(report, code).toMatchObject({ completed: 0, failed: index + 1 });
+    expect(report.problem, code).toContain("slot 0");
     expect((await server.workers()).map(({ pid }) => pid)).toEqual(before);
-    expect(held.goAway).toBeNull();
-    expect(await versions(server)).toEqual(["old"]);
     expect((await server.get("/readyz")).status).toBe(200);
-    write(saying("mended"));
-    expect(await server.reload()).toMatchObject({ completed: 1, failed: 1, problem: null });
-    expect(await versions(server)).toEqual(["mended"]);
-  });
+    expect(await versions(server)).toEqual(["old"]);
+  }
+  expect(held.goAway).toBeNull();
+  write(saying("mended"));
+  await server.until(async () => (await server.reload()).problem === null, "it comes up");
+  expect(await versions(server)).toEqual(["mended"]);
 });
 
 test.skipIf(!hasNative)(

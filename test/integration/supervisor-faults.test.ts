@@ -33,7 +33,7 @@ async function connect(server: SupervisedServer, count: number): Promise<LoadCli
   return clients;
 }
 
-/** The number of the worker that serves it: the upper half of the number that its id begins with. */
+/** Its worker: the upper half of the number that its id begins with. */
 function workerOf({ welcome }: LoadClient): number {
   return Math.floor(Number.parseInt(welcome!.connectionId.split("-")[0]!, 36) / 2 ** 32);
 }
@@ -49,7 +49,7 @@ async function untilReplaced(server: SupervisedServer, { slot, pid }: WorkerRow)
 }
 
 describe.skipIf(!hasNative)("a worker that is killed", () => {
-  test("while it is the busiest and full of what nobody reads, takes only its own with it", async () => {
+  test("while it is the busiest and full, takes only its own clients with it", async () => {
     const server = await start(
       3,
       "--send-queue-bytes-max=16777216",
@@ -175,7 +175,7 @@ describe.skipIf(!hasNative)("a worker that is stopped", () => {
   });
 });
 
-test("a log that fills the disk keeps nobody from being served, and what is lost is counted", async () => {
+test("a log that fills the disk harms nobody, and what is lost is counted", async () => {
   const full = openSync("/dev/full", "w");
   onTestFinished(() => closeSync(full));
   const ports = await freePorts();
@@ -256,7 +256,7 @@ describe.skipIf(!hasNative)("SIGTERM under load", () => {
   });
 });
 
-test("without the native addon no attempt over TCP is lost, though workers restart and die", async () => {
+test("without the native addon no attempt over TCP is lost either", async () => {
   const flags = ["--transport=tcp-net", "--websocket-enabled=false"];
   const server = await start(2, ...flags, "--drain-reconnect-spread-ms=100");
   const { tcp, admin } = server.ports;

@@ -39,17 +39,7 @@ describe.each(KINDS)("a supervisor that is killed, with %s", (kind) => {
     expect(server.errorText).toBe("");
   });
 
-  test("leaves none behind that was just starting", async () => {
-    const server = SupervisedServer.launch({ workers: 3, flags }, onTestFinished);
-    await server.logged(({ msg }) => msg === "a worker starts", "a worker starts");
-    server.child.kill("SIGKILL");
-    await server.ended;
-    await expect
-      .poll(() => [...server.workerPids].filter(isAlive), { timeout: 20_000 })
-      .toEqual([]);
-  });
-
-  test("leaves a Unix socket's file that the next server listens on", async () => {
+  test("leaves no file of a Unix socket, and the next server listens there", async () => {
     const folder = mkdtempSync(join(tmpdir(), "holdfast-orphans-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const path = join(folder, "hf.sock");
@@ -57,13 +47,22 @@ describe.each(KINDS)("a supervisor that is killed, with %s", (kind) => {
     const first = await SupervisedServer.start({ workers: 2, flags: onPath }, onTestFinished);
     first.child.kill("SIGKILL");
     await first.nothingIsLeft();
+    expect(existsSync(path)).toBe(false);
     const second = await SupervisedServer.start({ workers: 2, flags: onPath }, onTestFinished);
     expect(await second.stop()).toBe(0);
     expect(existsSync(path)).toBe(false);
   });
 });
 
-test("a worker whose supervisor was killed ends its clients even where it was stopped then", async () => {
+test("no worker is left behind that was starting when the supervisor was killed", async () => {
+  const server = SupervisedServer.launch({ workers: 3, flags: SOON }, onTestFinished);
+  await server.logged(({ msg }) => msg === "a worker starts", "a worker starts");
+  server.child.kill("SIGKILL");
+  await server.ended;
+  await expect.poll(() => [...server.workerPids].filter(isAlive), { timeout: 20_000 }).toEqual([]);
+});
+
+test("a worker that was stopped when its supervisor was killed ends in order", async () => {
   const server = await SupervisedServer.start({ workers: 2, flags: SOON }, onTestFinished);
   const client = await RawClient.active({ transport: "tcp", port: server.ports.tcp });
   const pids = [...server.workerPids];

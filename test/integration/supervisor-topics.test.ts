@@ -1,7 +1,7 @@
 // A topic over four workers while workers come and go: every subscriber hears every event once, in
 // the order in which they were published.
 import { setTimeout as delay } from "node:timers/promises";
-import { expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { hasNative } from "../support/native.ts";
 import { LoadClient, type LoadTarget, type LoadTransport } from "../support/load-client.ts";
 import { type EventRead, publish, subscribe } from "../support/raw-message.ts";
@@ -107,61 +107,117 @@ function workerOf({ welcome }: LoadClient): number {
   return Math.floor(serial / 2 ** 32);
 }
 
-test.skipIf(!hasNative)(
-  `${SUBSCRIBERS} subscribers on ${WORKERS} workers hear all events, in order, none twice`,
-  async () => {
-    const server = await SupervisedServer.start({ workers: WORKERS, flags: FLAGS }, onTestFinished);
-    const transports: readonly LoadTransport[] = ["tcp", "websocket"];
-    const subscribers = Array.from({ length: SUBSCRIBERS }, (_, index) => {
-      const transport = transports[index % 2]!;
-      return new Subscriber({ transport, port: server.ports[transport] });
-    });
-    onTestFinished(() => subscribers.forEach((subscriber) => subscriber.end()));
-    for (let at = 0; at < SUBSCRIBERS; at += 50) {
-      await Promise.all(subscribers.slice(at, at + 50).map((subscriber) => subscriber.begin()));
+/** Publishes one event after the other, each acknowledged, and changes its connection in time. */
+class Publisher {
+  published: number = 0;
+  moves: number = 0;
+  #client: LoadClient;
+  readonly #target: LoadTarget;
+
+  constructor(client: LoadClient, target: LoadTarget) {
+    this.#client = client;
+    this.#target = target;
+  }
+
+  get worker(): number {
+    return workerOf(this.#client);
+  }
+
+  async next(): Promise<void> {
+    if (this.#client.goAway !== null) {
+      const old = this.#client;
+      this.#client = await LoadClient.open(this.#target);
+      this.moves++;
+      await old.leave();
     }
-    const publisher = await LoadClient.open({ transport: "tcp", port: server.ports.tcp });
-    onTestFinished(() => publisher.destroy());
+    const text = `event ${this.published + 1}`;
+    const answer = await this.#client.ask((id) => publish(id, TOPIC, text));
+    if (answer.body !== "result") throw new Error(`not published: ${JSON.stringify(answer)}`);
+    this.published++;
+    await delay(PUBLISH_EVERY_MS);
+  }
+
+  end(): void {
+    this.#client.destroy();
+  }
+}
+
+interface Scene {
+  readonly server: SupervisedServer;
+  readonly publisher: Publisher;
+  readonly subscribers: readonly Subscriber[];
+}
+
+async function scene(count: number): Promise<Scene> {
+  const server = await SupervisedServer.start({ workers: WORKERS, flags: FLAGS }, onTestFinished);
+  const transports: readonly LoadTransport[] = ["tcp", "websocket"];
+  const subscribers = Array.from({ length: count }, (_, index) => {
+    const transport = transports[index % 2]!;
+    return new Subscriber({ transport, port: server.ports[transport] });
+  });
+  onTestFinished(() => subscribers.forEach((subscriber) => subscriber.end()));
+  for (let at = 0; at < count; at += 50) {
+    await Promise.all(subscribers.slice(at, at + 50).map((subscriber) => subscriber.begin()));
+  }
+  const target = { transport: "tcp", port: server.ports.tcp } as const;
+  const publisher = new Publisher(await LoadClient.open(target), target);
+  onTestFinished(() => publisher.end());
+  const rows = await server.workers();
+  expect(rows.every(({ connections }) => connections! > count / WORKERS / 2)).toBe(true);
+  return { server, publisher, subscribers };
+}
+
+/** Publishes while it restarts, and some more; then everybody must have heard everything. */
+async function allHear(
+  { server, publisher, subscribers }: Scene,
+  restarting: Promise<unknown>,
+): Promise<void> {
+  let isOver = false;
+  const following = subscribers.map((subscriber) => subscriber.follow(() => isOver));
+  let hasRestarted = false;
+  const restarted = restarting.finally(() => (hasRestarted = true));
+  while (!hasRestarted) await publisher.next();
+  await restarted;
+  for (let more = 0; more < 10; more++) await publisher.next();
+  const { published } = publisher;
+  const heardAll = (): boolean => subscribers.every(({ heard }) => heard.size >= published);
+  await expect.poll(heardAll, { timeout: 10_000 }).toBe(true);
+  isOver = true;
+  await Promise.all(following);
+  const expected = Array.from({ length: published }, (_, index) => [
+    index + 1,
+    `event ${index + 1}`,
+  ]);
+  for (const { heard, faults } of subscribers) {
+    expect(faults).toEqual([]);
+    expect([...heard].sort(([a], [b]) => a - b)).toEqual(expected);
+  }
+  expect(await server.metric("holdfast_bus_dropped_total")).toBe(0);
+}
+
+function movesOf({ subscribers }: Scene): number {
+  return subscribers.reduce((sum, { moves }) => sum + moves, 0);
+}
+
+describe.skipIf(!hasNative)("every subscriber hears all events, in order, none twice", () => {
+  test(`${SUBSCRIBERS} of them, while the publisher's neighbours are restarted`, async () => {
+    const all = await scene(SUBSCRIBERS);
+    const { server, publisher } = all;
     const rows = await server.workers();
-    expect(rows.every(({ connections }) => connections! > SUBSCRIBERS / WORKERS / 2)).toBe(true);
+    const neighbours = rows.filter(({ worker }) => worker !== publisher.worker);
+    expect(neighbours).toHaveLength(WORKERS - 1);
+    await allHear(all, restartAll(server, neighbours));
+    expect(movesOf(all), "most had to move, some several times").toBeGreaterThan(SUBSCRIBERS / 2);
+    expect(publisher.moves, "its worker stayed").toBe(0);
+  }, 120_000);
 
-    let isOver = false;
-    const following = subscribers.map((subscriber) => subscriber.follow(() => isOver));
-    const neighbours = rows.filter(({ worker }) => worker !== workerOf(publisher));
-    const restarting = restartAll(server, neighbours);
-    let published = 0;
-    let hasRestarted = false;
-    void restarting.finally(() => (hasRestarted = true));
-    const next = async (): Promise<void> => {
-      const answer = await publisher.ask((id) => publish(id, TOPIC, `event ${published + 1}`));
-      expect(answer.body).toBe("result");
-      published++;
-      await delay(PUBLISH_EVERY_MS);
-    };
-    while (!hasRestarted) await next();
-    await restarting;
-    for (let more = 0; more < 10; more++) await next();
-    const heardAll = (): boolean => subscribers.every(({ heard }) => heard.size >= published);
-    await expect.poll(heardAll, { timeout: 10_000 }).toBe(true);
-    isOver = true;
-    await Promise.all(following);
-
-    const expected = Array.from({ length: published }, (_, index) => [
-      index + 1,
-      `event ${index + 1}`,
-    ]);
-    for (const { heard, faults } of subscribers) {
-      expect(faults).toEqual([]);
-      expect([...heard].sort(([a], [b]) => a - b)).toEqual(expected);
-    }
-    const moves = subscribers.reduce((sum, subscriber) => sum + subscriber.moves, 0);
-    expect(moves, "most had to move, some several times").toBeGreaterThan(SUBSCRIBERS / 2);
-    expect(publisher.goAway, "its worker stayed").toBeNull();
-    expect(await server.metric("holdfast_bus_dropped_total")).toBe(0);
-    isOver = true;
-  },
-  120_000,
-);
+  test("200 of them, while all workers are restarted, the publisher's too", async () => {
+    const all = await scene(200);
+    await allHear(all, all.server.reload());
+    expect(movesOf(all)).toBeGreaterThanOrEqual(200);
+    expect(all.publisher.moves).toBeGreaterThan(0);
+  }, 60_000);
+});
 
 /** One after the other: each goes when its successor serves. */
 async function restartAll(

@@ -3,10 +3,11 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { CutOff, LoadClient, type LoadTarget, type LoadTransport } from "./load-client.ts";
+import type { GoAwayRead } from "./raw-message.ts";
 import type { Ports } from "./supervised-server.ts";
 
 const TRANSPORTS: readonly LoadTransport[] = ["tcp", "websocket"];
-/** A killed process's ends are heard of at once, but whoever hears may be slow on a busy machine. */
+/** A killed process's ends are heard of at once, but whoever hears may be slow. */
 const NEWS_MS = 5_000;
 
 export interface AttemptLoadOptions {
@@ -66,7 +67,7 @@ export class AttemptLoad {
     await this.#running;
   }
 
-  /** Attempts in vain, but for those that a killed worker had accepted. Known after {@link stop}. */
+  /** Attempts in vain, but for those that a killed worker had accepted; after {@link stop}. */
   get lostAttempts(): string[] {
     return this.#messages(({ step }) => step !== "active");
   }
@@ -120,23 +121,31 @@ export class AttemptLoad {
   async #stay(target: LoadTarget): Promise<void> {
     let client = await this.#open(target);
     while (!this.#isOver) {
-      if (client === null || client.hasEnded) {
+      if (client?.goAway) {
+        client = await this.#move(client, client.goAway, target);
+      } else if (client === null || client.hasEnded) {
         if (client !== null) this.#cut(new CutOff(client, await client.ended));
         await delay(20);
         client = await this.#open(target);
-      } else if (client.goAway === null) {
-        await Promise.race([client.ended, delay(20)]);
       } else {
-        const { reconnectAfterMs } = client.goAway;
-        if (reconnectAfterMs === 0) this.goAwaysWithoutTime++;
-        this.counts.told++;
-        await Promise.race([client.ended, delay(reconnectAfterMs)]);
-        const next = await this.#open(target);
-        await client.leave();
-        client = next;
+        await Promise.race([client.ended, delay(20)]);
       }
     }
     await client?.leave();
+  }
+
+  /** The next connection is there before the old one is left. */
+  async #move(
+    old: LoadClient,
+    { reconnectAfterMs }: GoAwayRead,
+    target: LoadTarget,
+  ): Promise<LoadClient | null> {
+    if (reconnectAfterMs === 0) this.goAwaysWithoutTime++;
+    this.counts.told++;
+    await Promise.race([old.ended, delay(reconnectAfterMs)]);
+    const next = await this.#open(target);
+    await old.leave();
+    return next;
   }
 
   #cut(error: unknown): void {

@@ -1,5 +1,6 @@
 // A lean client on a bare socket, by the thousand: it connects, says Hello, echoes, subscribes,
-// hears that it is to go, and knows at which step it was cut off. It shares no code with the server.
+// hears that it is to go, and knows at which step it was cut off. It shares no code with the
+// server.
 
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";

@@ -10,6 +10,7 @@ import {
   type GeneratorFigures,
   type LatencySummary,
   type MemoryFigures,
+  type MemorySummary,
   type OperationFigures,
   REPORT_SCHEMA,
   type Report,
@@ -254,6 +255,13 @@ const CAPACITY_ARGV: readonly string[] = [
   ...["--server-stats", "http://10.0.0.5:9100"],
 ];
 
+const CAPACITY_MEMORY: MemorySummary = {
+  before: memoryFigures(0),
+  kernel: { slope: 6_200.4, r2: 0.9999 },
+  server: { slope: 400.1, r2: 0.9991 },
+  probe: null,
+};
+
 /** A search that ended at the server's file limit. */
 export function capacityReport(): Report {
   return {
@@ -319,12 +327,7 @@ export function capacityReport(): Report {
       baselineRssBytes: BASELINE_BYTES,
       bytesPerConnection: { slope: 1_413.2, r2: 0.9998 },
     },
-    memory: {
-      before: memoryFigures(0),
-      kernel: { slope: 6_200.4, r2: 0.9999 },
-      server: { slope: 400.1, r2: 0.9991 },
-      probe: null,
-    },
+    memory: CAPACITY_MEMORY,
   };
 }
 

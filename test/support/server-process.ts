@@ -39,14 +39,15 @@ export class ServerProcess {
       process.execPath,
       PROGRAM,
       "serve",
+      "--workers",
+      "0",
       "--log-pretty",
       "false",
       "--log-level",
       "info",
     ];
     const ports = ["--tcp-port", "0", "--websocket-port", "0", "--admin-port", "0"];
-    const alone = ["--workers", "0"];
-    const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports, ...alone, ...flags];
+    const shell = ["-c", `ulimit -n ${files}; exec "$0" "$@"`, ...program, ...ports, ...flags];
     const child = spawn("sh", shell, { stdio: ["ignore", "pipe", "inherit"] });
     const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     atEnd(async () => {

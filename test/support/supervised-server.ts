@@ -14,6 +14,7 @@ export const PROGRAM: string = fileURLToPath(
 export const LOOPBACK = "127.0.0.1";
 /** Other work on the machine may make everything slow; a correct server never needs so long. */
 const PATIENCE_MS = 20_000;
+const QUEUE_MS = 50;
 const ORDER = { method: "POST", headers: { "x-holdfast-control": "1" } } as const;
 
 export type LogRecord = Readonly<Record<string, unknown>>;
@@ -302,6 +303,8 @@ function stateOf(pid: number): string {
 export async function killNoting(pid: number): Promise<Set<string>> {
   signal(pid, "SIGSTOP");
   while (!["T", "Z", ""].includes(stateOf(pid))) await delay(1);
+  // Meanwhile clients connect that it does not accept: its end must not be theirs.
+  await delay(QUEUE_MS);
   const accepted = acceptedBy(pid);
   signal(pid, "SIGKILL");
   return accepted;

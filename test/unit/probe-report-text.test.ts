@@ -202,6 +202,23 @@ describe("a report as text", () => {
     expect(textOf(empty).split("\n\n")).toHaveLength(2);
   });
 
+  it("says who holds the machine's memory, and what a connection costs each", () => {
+    const text = textOf(capacityReport());
+    expect(text).toMatch(/memory +stage +kernel +of it slab +server +probe/);
+    expect(text).toMatch(/before the first +300 MiB +90 MiB +120 MiB +150 MiB/);
+    expect(text).toMatch(/kernel 6,200 B\/connection \(R² 0\.9999\), server 400 B/);
+    expect(text).not.toMatch(/probe [\d,]+ B\/connection/);
+  });
+
+  it("does without the server's memory where its processes are not known", () => {
+    const report = capacityReport();
+    const unwatched = report.stages.map((stage) => {
+      return { ...stage, memory: { ...stage.memory!, server: null } };
+    });
+    expect(textOf({ ...report, stages: unwatched })).toMatch(/climb 16,000 +[\d.]+ MiB .* - +/);
+    expect(textOf(loadReport())).not.toMatch(/^memory/m);
+  });
+
   it("has colours only where they are asked for, and the same words with them", () => {
     const report = loadReport();
     const colourful = reportText(report, { colour: true, width: 100 });

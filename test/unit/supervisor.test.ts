@@ -46,7 +46,7 @@ describe("starting", () => {
     const failure = stage.supervisor.start().catch((error: unknown) => error);
     await stage.pass(2_000);
     expect(await failure).toMatchObject({
-      message: "a worker did not start: it ended with signal SIGKILL and said nothing",
+      message: "a worker did not start: it was not ready within 2000 ms",
     });
     expect(stage.newest.isGone).toBe(true);
   });
@@ -176,6 +176,19 @@ describe("a slot that is down", () => {
   });
 });
 
+describe("a supervisor that stood still", () => {
+  it("does not take its workers for silent", async () => {
+    const stage = await new SupervisorStage(2).serve();
+    await stage.pass(1_000);
+    stage.clock.stall(60_000);
+    await stage.pass(500, []);
+    for (const worker of stage.workers) worker.report();
+    await stage.pass(2_000);
+    expect(stage.workers.map(({ isGone }) => isGone)).toEqual([false, false]);
+    expect(stage.workers.flatMap((worker) => worker.heard("adopt"))).toEqual([]);
+  });
+});
+
 describe("a rolling restart", () => {
   it("replaces slot by slot: ready before the old one drains, gone before the next", async () => {
     const stage = await new SupervisorStage(2).serve();
@@ -203,7 +216,7 @@ describe("a rolling restart", () => {
     await expect(reloaded).resolves.toMatchObject({
       failed: 1,
       slotsDone: 0,
-      problem: "slot 0: the new worker failed",
+      problem: "slot 0: the new worker failed: it was not ready within 1000 ms",
     });
     expect(stage.workers[0]!.heard("drain")).toEqual([]);
     expect(stage.workers[0]!.isGone).toBe(false);
@@ -242,6 +255,35 @@ describe("a rolling restart", () => {
     expect(starting.isGone).toBe(true);
     expect(stage.workers).toHaveLength(3);
     stage.newest.ready();
+    await expect(reloaded).resolves.toMatchObject({ completed: 1 });
+  });
+});
+
+describe("a worker that does not end its draining", () => {
+  const options = {
+    drain: { graceMs: 1_000, closeSpreadMs: 1_000 },
+    workers: { unresponsiveMs: 2_000 },
+  };
+
+  it("is ended when it has gone silent, and the rolling restart goes on", async () => {
+    const stage = await new SupervisorStage(2, options).serve();
+    void stage.supervisor.reload();
+    stage.newest.ready();
+    const [old, ...others] = stage.workers;
+    expect(old!.state).toBe("draining");
+    await stage.pass(2_500, others);
+    expect(old!.isGone).toBe(true);
+    expect(stage.workers).toHaveLength(4);
+  });
+
+  it("is ended when it takes longer than all its clients may", async () => {
+    const stage = await new SupervisorStage(1, options).serve();
+    const reloaded = stage.supervisor.reload();
+    stage.newest.ready();
+    await stage.pass(6_500);
+    expect(stage.workers[0]!.isGone).toBe(false);
+    await stage.pass(1_000);
+    expect(stage.workers[0]!.isGone).toBe(true);
     await expect(reloaded).resolves.toMatchObject({ completed: 1 });
   });
 });
