@@ -3,13 +3,7 @@
 // supervisor.
 
 import type { Clock } from "../base/clock.ts";
-import {
-  configHash,
-  liveFaults,
-  optionChanges,
-  withLive,
-  withRolling,
-} from "../config/option-changes.ts";
+import { configHash, optionChanges, withLive, withRolling } from "../config/option-changes.ts";
 import type { OptionPath, Options } from "../config/options.ts";
 import type { Log } from "../observe/log.ts";
 import { isWell } from "./adoption.ts";
@@ -42,6 +36,8 @@ export class Configuration {
   #running: Options;
   #hash: string;
   #wanted: Options;
+  /** What a rolling restart tries, until a worker serves with it. */
+  #candidate: WorkerConfig | null = null;
   /** The newest that is to be looked at once the swap under way is over. */
   #queued: Options | null = null;
   #underWay: Promise<void> | null = null;
@@ -62,17 +58,17 @@ export class Configuration {
     return this.#running;
   }
 
-  /** What workers that start now are given. */
-  get forNewWorkers(): WorkerConfig {
-    return { options: this.#running, hash: this.#hash };
+  /** What a worker that starts now is given. */
+  forNew(isReplacement: boolean): WorkerConfig {
+    const running = { options: this.#running, hash: this.#hash };
+    return isReplacement ? (this.#candidate ?? running) : running;
   }
 
   get report(): ConfigurationReport {
-    const { rolling, supervisor } = optionChanges(this.#running, this.#wanted);
     return {
       hash: this.#hash,
       wantedHash: configHash(this.#wanted),
-      pending: { rolling, supervisor },
+      pending: this.#pending(),
       accepted: this.#accepted,
       refused: this.#refused,
       problem: this.#problem,
@@ -103,10 +99,23 @@ export class Configuration {
     );
   }
 
-  /** Workers that start from now on take up what could only wait for that. */
-  takeRolling(): void {
-    const options = withRolling(this.#running, this.#wanted);
-    if (options !== null) this.#run(options);
+  /**
+   * Workers that replace others take up what could only wait for that. The first of them that
+   * serves has proved it; until then one that crashes is followed by one with what served before.
+   */
+  beginRolling(): void {
+    this.#candidate = configOf(withRolling(this.#running, this.#wanted));
+  }
+
+  endRolling(): void {
+    this.#candidate = null;
+  }
+
+  /** It serves with what it was given. */
+  proved({ config }: WorkerHandle): void {
+    if (this.#candidate === null || config.hash !== this.#candidate.hash) return;
+    this.#candidate = null;
+    this.#run(config.options);
   }
 
   voted(worker: WorkerHandle, change: number, refusal: string | null): void {
@@ -132,15 +141,11 @@ export class Configuration {
   }
 
   async #take(wanted: Options): Promise<void> {
-    const options = withLive(this.#running, wanted);
-    if (options === null) {
-      const faults = liveFaults(this.#running, wanted).join("; ");
-      this.refuse(`together with what only a restart changes it is invalid: ${faults}`);
-      return;
-    }
-    const { live, rolling, supervisor } = optionChanges(this.#running, wanted);
-    if (live.length > 0) {
-      const refusal = await this.#swapIn(wanted);
+    const { live } = optionChanges(this.#running, wanted);
+    const options = live.length === 0 ? this.#running : withLive(this.#running, wanted);
+    const configs = options === null ? null : this.#withLiveOf(wanted);
+    if (options !== null && configs !== null && live.length > 0) {
+      const refusal = await this.#swapIn(configs, wanted);
       if (refusal !== null) {
         this.refuse(refusal);
         return;
@@ -150,10 +155,23 @@ export class Configuration {
     this.#wanted = wanted;
     this.#accepted++;
     this.#problem = null;
-    this.#log.info(
-      { hash: this.#hash, live, rolling, supervisor },
-      "the configuration has changed",
-    );
+    if (this.#candidate !== null) this.beginRolling();
+    const taken = configs === null ? [] : live;
+    this.#log.info({ hash: this.#hash, live: taken }, "the configuration has changed");
+    this.#tellPending();
+  }
+
+  #pending(): ConfigurationReport["pending"] {
+    const { live, rolling, supervisor } = optionChanges(this.#running, this.#wanted);
+    // Live ones wait only where they do not go together with what runs.
+    const isRollingEnough = withRolling(this.#running, this.#wanted) !== null;
+    return isRollingEnough
+      ? { rolling: [...live, ...rolling], supervisor }
+      : { rolling: [], supervisor: [...live, ...rolling, ...supervisor] };
+  }
+
+  #tellPending(): void {
+    const { rolling, supervisor } = this.#pending();
     if (rolling.length > 0) {
       this.#log.warn({ rolling }, "these options wait for a rolling restart: holdfast reload");
     }
@@ -162,19 +180,33 @@ export class Configuration {
     }
   }
 
-  /** Each worker keeps what only a restart changes: that may differ during a rolling restart. */
-  async #swapIn(wanted: Options): Promise<string | null> {
+  /**
+   * Each worker keeps what only a restart changes: that may differ during a rolling restart. Null
+   * where one of them cannot take the live ones with what it keeps.
+   */
+  #withLiveOf(wanted: Options): ReadonlyMap<WorkerHandle, WorkerConfig> | null {
     const configs = new Map<WorkerHandle, WorkerConfig>();
-    const others = new Map<WorkerHandle, WorkerConfig>();
     for (const worker of this.#workers()) {
-      const options = withLive(worker.config.options, wanted);
-      if (options === null) return `worker ${worker.worker} cannot take it before it is restarted`;
-      (isWell(worker) ? configs : others).set(worker, { options, hash: configHash(options) });
+      const config = configOf(withLive(worker.config.options, wanted));
+      if (config === null) return null;
+      configs.set(worker, config);
     }
-    const refusal = await this.#swap.run(configs);
-    // They catch up when they are heard of again.
-    if (refusal === null) for (const [worker, config] of others) worker.config = config;
-    return refusal;
+    return configs;
+  }
+
+  async #swapIn(
+    configs: ReadonlyMap<WorkerHandle, WorkerConfig>,
+    wanted: Options,
+  ): Promise<string | null> {
+    const voters = new Map([...configs].filter(([worker]) => isWell(worker)));
+    const refusal = await this.#swap.run(voters);
+    if (refusal !== null) return refusal;
+    for (const worker of this.#workers()) {
+      // The rest catch up when they are heard of; one may have been started meanwhile.
+      const config = configs.get(worker) ?? configOf(withLive(worker.config.options, wanted));
+      if (config !== null) worker.config = config;
+    }
+    return null;
   }
 
   #run(options: Options): void {
@@ -182,4 +214,8 @@ export class Configuration {
     this.#hash = configHash(options);
     this.onRunning(options);
   }
+}
+
+function configOf(options: Options | null): WorkerConfig | null {
+  return options === null ? null : { options, hash: configHash(options) };
 }

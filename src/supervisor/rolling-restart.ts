@@ -18,28 +18,30 @@ export interface ReloadReport {
   readonly problem: string | null;
 }
 
+/** What a rolling restart asks of the supervisor. */
+export interface RollingSteps {
+  begins(): void;
+  ends(): void;
+  /** Resolves when no worker of the slot is draining. */
+  drained(slot: Slot): Promise<void>;
+}
+
 export class RollingRestart {
   readonly #slots: readonly Slot[];
   readonly #log: Log;
   readonly #clock: Clock;
-  /** Resolves when no worker of the slot is draining. */
-  readonly #drained: (slot: Slot) => Promise<void>;
+  readonly #steps: RollingSteps;
   #report: ReloadReport;
   #running: Promise<ReloadReport> | null = null;
   /** Asked for while one was running: what has been replaced may have been too early. */
   #next: Promise<ReloadReport> | null = null;
   #isStopped: boolean = false;
 
-  constructor(
-    slots: readonly Slot[],
-    log: Log,
-    clock: Clock,
-    drained: (slot: Slot) => Promise<void>,
-  ) {
+  constructor(slots: readonly Slot[], log: Log, clock: Clock, steps: RollingSteps) {
     this.#slots = slots;
     this.#log = log;
     this.#clock = clock;
-    this.#drained = drained;
+    this.#steps = steps;
     const counts = { completed: 0, failed: 0, slotsDone: 0, slots: slots.length };
     this.#report = { state: "idle", ...counts, problem: null };
   }
@@ -51,8 +53,10 @@ export class RollingRestart {
   /** Many requests while one is running make one more. Resolves when the requested one is over. */
   run(): Promise<ReloadReport> {
     if (this.#running === null) {
+      this.#steps.begins();
       this.#running = this.#replaceAll().finally(() => {
         this.#running = null;
+        this.#steps.ends();
       });
       return this.#running;
     }
@@ -79,7 +83,7 @@ export class RollingRestart {
         return this.#end(`slot ${slot.index}: the new worker failed: ${problem}`);
       }
       this.#report = { ...this.#report, slotsDone: this.#report.slotsDone + 1 };
-      await this.#drained(slot);
+      await this.#steps.drained(slot);
     }
     const elapsedMs = Math.round(this.#clock.now() - startedAt);
     this.#log.info({ slots: this.#slots.length, elapsedMs }, "rolling restart: done");

@@ -36,8 +36,11 @@ const MOVES: Readonly<Record<SlotState, readonly SlotState[]>> = {
 
 /** What a slot asks of its supervisor. */
 export interface SlotOwner {
-  /** Starts a worker; the slot hears of it by {@link Slot.ready} and {@link Slot.ended}. */
-  startWorker(slot: Slot): WorkerHandle;
+  /**
+   * Starts a worker, in a rolling restart as a replacement; the slot hears of it by
+   * {@link Slot.ready} and {@link Slot.ended}.
+   */
+  startWorker(slot: Slot, isReplacement: boolean): WorkerHandle;
   /** A worker of the slot serves now. */
   onServing(slot: Slot): void;
   /** The one that served is gone, or goes, and no successor is there. */
@@ -45,6 +48,12 @@ export interface SlotOwner {
 }
 
 const STOPPING = "the server stops";
+/** It drains, and has not ended. */
+const LEFT: WorkerEnd = {
+  code: null,
+  signal: null,
+  failure: { code: "HOLDFAST_WORKER_FAILED", message: "it stopped by itself" },
+};
 
 export interface SlotParts {
   readonly clock: Clock;
@@ -138,7 +147,7 @@ export class Slot {
     this.#serving = null;
     this.#down();
     if (this.#state === "replacing") this.#move("starting", false);
-    else if (this.#state === "serving") this.#startOne();
+    else if (this.#state === "serving") this.#again(worker, LEFT);
   }
 
   ended(worker: WorkerHandle, end: WorkerEnd): void {
@@ -148,7 +157,7 @@ export class Slot {
 
   #startOne(): void {
     this.#move(this.#serving === null ? "starting" : "replacing");
-    const worker = this.#owner.startWorker(this);
+    const worker = this.#owner.startWorker(this, this.#onReplaced !== null);
     this.#starting = worker;
     const ms = this.#parts.readyTimeoutMs();
     this.#timer = this.#parts.clock.after(ms, () => {

@@ -23,8 +23,11 @@ export interface NamedSocket {
 
 export interface Spawned {
   readonly process: WorkerProcess;
-  /** This end of the pair whose other end is the worker's file {@link busFileOf}. */
-  readonly bus: Socket;
+  /**
+   * This end of the pair whose other end is the worker's file {@link busFileOf}. Null where the
+   * process could not be started.
+   */
+  readonly bus: Socket | null;
 }
 
 /** The number that the bus has in a worker that inherits so many listening sockets. */
@@ -46,25 +49,24 @@ export function workerProgram(): string {
 }
 
 /**
- * Starts one. `handler.onExit` is called exactly once, also where it could not be started.
- * Workers write to this process's standard output and error.
+ * Starts one. `handler.onExit` is called exactly once and later, also where it could not be
+ * started: files or memory may be short. Workers write to this process's standard output and error.
  */
 export function spawnWorker(sockets: readonly NamedSocket[], handler: ProcessHandler): Spawned {
   const files = sockets.map(({ file }) => file);
-  const env: NodeJS.ProcessEnv = {
-    ...process.env,
-    LISTEN_FDS: String(files.length),
-    LISTEN_FDNAMES: sockets.map(({ name }) => name).join(":"),
-  };
-  const program = [process.execPath, ...process.execArgv, workerProgram()];
-  const child = spawn("/bin/sh", ["-c", SHELL, ...program], {
-    env,
-    stdio: ["ignore", "inherit", "inherit", ...files, "pipe", "ipc"],
-  });
+  let child: ChildProcess;
+  try {
+    child = spawnWith(sockets, files);
+  } catch (error) {
+    queueMicrotask(() => handler.onExit(null, null, (error as Error).message));
+    return { process: { pid: 0, send: () => {}, kill: () => {} }, bus: null };
+  }
   tellEnd(child, handler);
   child.on("message", (message) => handler.onMessage(message));
+  // Where files are short there is a child without any of its pipes, and an error to come.
+  const stdio = child.stdio as unknown as readonly (Socket | null)[] | undefined;
   return {
-    bus: child.stdio[busFileOf(files.length)] as unknown as Socket,
+    bus: stdio?.[busFileOf(files.length)] ?? null,
     process: {
       pid: child.pid ?? 0,
       send(message) {
@@ -76,16 +78,29 @@ export function spawnWorker(sockets: readonly NamedSocket[], handler: ProcessHan
   };
 }
 
+function spawnWith(sockets: readonly NamedSocket[], files: readonly number[]): ChildProcess {
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    LISTEN_FDS: String(files.length),
+    LISTEN_FDNAMES: sockets.map(({ name }) => name).join(":"),
+  };
+  const program = [process.execPath, ...process.execArgv, workerProgram()];
+  return spawn("/bin/sh", ["-c", SHELL, ...program], {
+    env,
+    stdio: ["ignore", "inherit", "inherit", ...files, "pipe", "ipc"],
+  });
+}
+
 function tellEnd(child: ChildProcess, handler: ProcessHandler): void {
   let isTold = false;
-  const tell = (code: number | null, signal: string | null): void => {
+  const tell = (code: number | null, signal: string | null, problem: string | null): void => {
     if (isTold) return;
     isTold = true;
-    handler.onExit(code, signal);
+    handler.onExit(code, signal, problem);
   };
-  child.once("exit", tell);
+  child.once("exit", (code, signal) => tell(code, signal, null));
   // Without a process no exit comes; a failed kill() or send() says so here too, and one does.
-  child.on("error", () => {
-    if (child.pid === undefined) tell(null, null);
+  child.on("error", (error) => {
+    if (child.pid === undefined) tell(null, null, error.message);
   });
 }

@@ -88,7 +88,11 @@ export class Supervisor implements SlotOwner, WorkerHandler {
       const readyTimeoutMs = (): number => this.configuration.running.workers.readyTimeoutMs;
       return new Slot(index, this, { clock, log, policy, readyTimeoutMs });
     });
-    this.rolling = new RollingRestart(this.slots, log, clock, (slot) => this.#drained(slot));
+    this.rolling = new RollingRestart(this.slots, log, clock, {
+      begins: () => this.configuration.beginRolling(),
+      ends: () => this.configuration.endRolling(),
+      drained: (slot) => this.#drained(slot),
+    });
     this.adoption = new Adoption(this.slots, (slot) => this.sockets.ofSlotAlone(slot));
   }
 
@@ -134,7 +138,6 @@ export class Supervisor implements SlotOwner, WorkerHandler {
    */
   reload(): Promise<ReloadReport> {
     if (this.#state !== "serving") return Promise.resolve(this.rolling.report);
-    this.configuration.takeRolling();
     return this.rolling.run();
   }
 
@@ -166,15 +169,15 @@ export class Supervisor implements SlotOwner, WorkerHandler {
     this.#state = "stopped";
   }
 
-  startWorker(slot: Slot): WorkerHandle {
-    const { forNewWorkers } = this.configuration;
+  startWorker(slot: Slot, isReplacement: boolean): WorkerHandle {
+    const config = this.configuration.forNew(isReplacement);
     const number = ++this.#lastWorker;
-    const worker = new WorkerHandle(number, slot.index, forNewWorkers, this, this.#clock);
+    const worker = new WorkerHandle(number, slot.index, config, this, this.#clock);
     this.#workers.set(worker.worker, worker);
     const { sockets } = this.sockets;
     const { process, bus } = this.#parts.spawn(sockets, worker);
     worker.attach(process);
-    this.hub.attach(worker.worker, bus);
+    if (bus !== null) this.hub.attach(worker.worker, bus);
     const start = this.#startMessage(worker);
     worker.send(start);
     if (this.#state === "serving") this.#share();
@@ -190,6 +193,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   onDown(): void {}
 
   onReady(worker: WorkerHandle): void {
+    this.configuration.proved(worker);
     this.#slotOf(worker).ready(worker);
     const { pid, startedAt } = worker;
     const fields = { slot: worker.slot, worker: worker.worker, pid };

@@ -24,8 +24,11 @@ export interface WorkerProcess {
 
 export interface ProcessHandler {
   onMessage(message: unknown): void;
-  /** Last, and exactly once; `code` is null where a signal ended it. */
-  onExit(code: number | null, signal: string | null): void;
+  /**
+   * Last, and exactly once; `code` is null where a signal ended it. `problem` says why it could not
+   * be started, where it could not.
+   */
+  onExit(code: number | null, signal: string | null, problem: string | null): void;
 }
 
 export const WORKER_STATES = ["starting", "serving", "draining", "ended"] as const;
@@ -177,8 +180,9 @@ export class WorkerHandle implements ProcessHandler {
     this.#take(message);
   }
 
-  onExit(code: number | null, signal: string | null): void {
+  onExit(code: number | null, signal: string | null, problem: string | null): void {
     this.#move("ended");
+    if (problem !== null) this.#failure ??= { code: "HOLDFAST_WORKER_FAILED", message: problem };
     for (const seq of [...this.#questions.keys()]) this.#answered(seq, null);
     this.#handler.onEnded(this, { code, signal, failure: this.#failure });
   }
@@ -193,8 +197,9 @@ export class WorkerHandle implements ProcessHandler {
         return;
       case "report":
         this.report = message;
-        if (message.state === "draining" && this.#state === "serving") {
-          this.#leave();
+        // By a signal of its own, or because its application has stopped the server.
+        if (message.state !== "serving" && this.#state === "serving") {
+          this.drain(false);
           this.#handler.onLeaving(this);
         }
         this.#handler.onReport(this);

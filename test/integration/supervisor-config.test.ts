@@ -20,7 +20,7 @@ const SOON = { graceMs: 300, closeSpreadMs: 200 } as const;
 /** A file is read once a second at most: as long as this something stays now and then. */
 const STAYS_MS = 1_300;
 /** As often after a broken one (which every third is, from 1 on) as after a whole one. */
-const STAYING: ReadonlySet<number> = new Set([100, 300, 400, 500, 700, 800, 901, 950]);
+const STAYING: ReadonlySet<number> = new Set([100, 300, 400, 600, 700, 900]);
 
 /** One option at its beginning and one at its end: half of it is none that was ever whole. */
 function textOf(limit: number): string {
@@ -168,7 +168,7 @@ async function writeAndWatch(server: SupervisedServer, storm: Storm): Promise<st
   for (let count = 0; count < WRITES; count++) {
     writeNext(storm, count);
     if (count % 20 === 0) await look();
-    await delay(STAYING.has(count) ? STAYS_MS : 3);
+    await delay(STAYING.has(count) ? STAYS_MS : 2);
   }
   await look();
   expect(storm.broken).toBeGreaterThanOrEqual(Math.floor(WRITES / 3));

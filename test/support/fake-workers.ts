@@ -91,7 +91,7 @@ export class FakeWorker implements WorkerProcess {
   exit(code: number | null, signal: string | null = null): void {
     if (this.isGone) return;
     this.isGone = true;
-    this.#handler.onExit(code, signal);
+    this.#handler.onExit(code, signal, null);
   }
 }
 

@@ -124,11 +124,29 @@ describe("a worker that ends", () => {
     const [old] = stage.workers;
     old!.state = "draining";
     old!.report();
+    expect(old!.heard("drain")).toHaveLength(1);
+    await stage.pass(100);
     expect(stage.workers).toHaveLength(2);
     stage.newest.ready();
-    expect(stage.supervisor.slots[0]).toMatchObject({ state: "serving", crashes: 0 });
+    expect(stage.supervisor.slots[0]!.state).toBe("serving");
     old!.exit(0);
     expect(stage.supervisor.slots[0]!.state).toBe("serving");
+  });
+});
+
+describe("a worker whose application stops its server", () => {
+  it("is told to end, and followed by others ever more slowly", async () => {
+    const stage = await new SupervisorStage(1).serve();
+    for (let round = 0; round < 5; round++) {
+      const worker = stage.newest;
+      worker.state = "stopped";
+      worker.report();
+      expect(worker.heard("drain")).toHaveLength(1);
+      worker.exit(0);
+      await stage.pass(3_000);
+      if (round < 4) stage.newest.ready();
+    }
+    expect(stage.supervisor.slots[0]!.state).toBe("broken");
   });
 });
 
@@ -318,18 +336,20 @@ describe("the configuration", () => {
     });
   });
 
-  it("does not wait for one that ends, and refuses for one that says nothing", async () => {
+  it("does not wait for one that ends, nor for ever for one that says nothing", async () => {
     const stage = await new SupervisorStage(2).serve();
     stage.workers[0]!.votes = false;
     const changed = stage.supervisor.configuration.change(named(longer));
     stage.workers[0]!.exit(70);
     await changed;
     expect(stage.supervisor.configuration.report.accepted).toBe(1);
-    stage.workers[1]!.votes = false;
-    const refused = stage.supervisor.configuration.change(named());
+    const [, busy] = stage.workers;
+    busy!.votes = false;
+    const changing = stage.supervisor.configuration.change(named());
     await stage.pass(5_100);
-    await refused;
-    expect(stage.supervisor.configuration.report.refused).toBe(1);
+    await changing;
+    expect(stage.supervisor.configuration.report).toMatchObject({ accepted: 2, refused: 0 });
+    expect(busy!.options!.connection.idleTimeoutMs).toBe(60_000);
   });
 
   it("is caught up with by a worker that was silent", async () => {
@@ -340,6 +360,22 @@ describe("the configuration", () => {
     expect(silent!.options!.connection.idleTimeoutMs).toBe(60_000);
     silent!.report();
     expect(silent!.options!.connection.idleTimeoutMs).toBe(65_000);
+  });
+
+  it("reaches a worker that is started while others vote", async () => {
+    const stage = await new SupervisorStage(2).serve();
+    const [busy, other] = stage.workers;
+    busy!.votes = false;
+    const changing = stage.supervisor.configuration.change(named(longer));
+    other!.exit(70);
+    await stage.pass(200);
+    stage.newest.ready();
+    const { change } = busy!.heard("prepare")[0] as { readonly change: number };
+    busy!.say({ type: "prepared", change, refusal: null });
+    await changing;
+    await stage.pass(300);
+    expect(stage.newest.options!.connection.idleTimeoutMs).toBe(65_000);
+    expect(busy!.options!.connection.idleTimeoutMs).toBe(65_000);
   });
 
   it("waits with what only a new worker, or a new supervisor, can take up", async () => {
@@ -373,6 +409,51 @@ describe("the configuration", () => {
       65_000, 65_000,
     ]);
     expect(running.map(({ options }) => options!.tcp.noDelay)).toEqual([true, false]);
+  });
+
+  it("waits as a whole where live options go only together with others", async () => {
+    const stage = await new SupervisorStage(1).serve();
+    const wanted = named({ connection: { heartbeatMs: 10_000, idleTimeoutMs: 25_000 } });
+    await stage.supervisor.configuration.change(wanted);
+    expect(stage.newest.options!.connection).toMatchObject({ idleTimeoutMs: 60_000 });
+    expect(stage.supervisor.configuration.report).toMatchObject({
+      refused: 0,
+      pending: { rolling: ["connection.idleTimeoutMs", "connection.heartbeatMs"] },
+    });
+    void stage.supervisor.reload();
+    expect(stage.newest.start.options.connection).toMatchObject({
+      heartbeatMs: 10_000,
+      idleTimeoutMs: 25_000,
+    });
+    stage.newest.ready();
+    const { report } = stage.supervisor.configuration;
+    expect(report.pending).toEqual({ rolling: [], supervisor: [] });
+    expect(report.hash).toBe(report.wantedHash);
+  });
+
+  it("is what served before, for workers that crash, until a new worker has proved it", async () => {
+    const stage = await new SupervisorStage(2).serve();
+    const { configuration } = stage.supervisor;
+    await configuration.change(named({ workers: { application: "none.mjs" } }));
+    const reloaded = stage.supervisor.reload();
+    expect(stage.newest.start.options.workers.application).toBe("none.mjs");
+    stage.workers[1]!.exit(70);
+    await stage.pass(200);
+    expect(stage.newest.start).toMatchObject({
+      slot: 1,
+      options: { workers: { application: null } },
+    });
+    stage.newest.ready();
+    stage.workers[2]!.say({ type: "failed", code: "X", message: "no such file" });
+    stage.workers[2]!.exit(1);
+    await expect(reloaded).resolves.toMatchObject({
+      problem: "slot 0: the new worker failed: no such file",
+    });
+    stage.workers[0]!.exit(70);
+    await stage.pass(200);
+    expect(stage.newest.start.options.workers.application).toBe(null);
+    expect(configuration.report.pending.rolling).toEqual(["workers.application"]);
+    expect(configuration.report.hash).not.toBe(configuration.report.wantedHash);
   });
 
   it("takes the newest of many that come while one is being swapped in", async () => {
