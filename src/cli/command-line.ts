@@ -7,7 +7,6 @@ import { CONFIG_FILE_FLAG, CONFIG_FILE_VARIABLE } from "../config/option-names.t
 import { OptionsError } from "../config/options-error.ts";
 import { type OptionSources, type ResolvedOptions, resolveOptions } from "../config/resolve.ts";
 import { packageVersion } from "../observe/package-version.ts";
-import { checkReport, printReport } from "./config-command.ts";
 import { EXIT, type ExitCode } from "./exit-code.ts";
 import { addOperatorCommands } from "./operator-commands.ts";
 import { addOptionFlags, givenFlags } from "./option-flags.ts";
@@ -82,7 +81,8 @@ function addConfigCommands(program: Command, terminal: Terminal): void {
     configFlag(config.command("check"))
       .description(`Check the options and say what is set, and what this machine adds. ${both}`)
       .addHelpText("after", ABOUT_EXIT_CODES)
-      .action((_values, command: Command) => {
+      .action(async (_values, command: Command) => {
+        const { checkReport } = await import("./config-command.ts");
         terminal.write(checkReport(resolved(command, terminal), readMachine()));
       }),
     "hidden",
@@ -93,11 +93,11 @@ function addConfigCommands(program: Command, terminal: Terminal): void {
       .option("--json", "print JSON")
       .option("--origins", "say where each value came from")
       .addHelpText("after", ABOUT_EXIT_CODES)
-      .action(
-        ({ json = false, origins = false }: Partial<Record<string, boolean>>, command: Command) => {
-          terminal.write(printReport(resolved(command, terminal), { json, origins }));
-        },
-      ),
+      .action(async (values: Partial<Record<string, boolean>>, command: Command) => {
+        const { printReport } = await import("./config-command.ts");
+        const { json = false, origins = false } = values;
+        terminal.write(printReport(resolved(command, terminal), { json, origins }));
+      }),
     "hidden",
   );
 }

@@ -38,8 +38,9 @@ const worker = new Worker({
 
 process.on("uncaughtException", (error: unknown, origin: string) => {
   // What the process knows may be wrong, so it serves nobody any more.
-  worker.log?.fatal({ err: error, origin }, "a defect: the worker ends");
-  process.stderr.write(`holdfast: a defect in a worker: ${String(error)}; it ends\n`);
+  const text = "nobody caught an error, of Holdfast or of the application: the worker ends";
+  if (worker.log === null) process.stderr.write(`holdfast-worker: ${text}: ${String(error)}\n`);
+  else worker.log.fatal({ err: error, origin }, text);
   process.exit(EXIT.DEFECT);
 });
 process.on("message", (message) => worker.take(message as ToWorker));

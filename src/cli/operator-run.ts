@@ -52,7 +52,8 @@ async function showConnections(asking: Asking, id: string): Promise<ExitCode> {
   });
   return told(answer, asking, (body) => {
     const { matching, connections } = body as unknown as TopConnections;
-    return connectionsTable(matching, connections, widthOf(terminal));
+    const missing = (body["missing"] ?? []) as readonly number[];
+    return connectionsTable(matching, connections, missing, widthOf(terminal));
   });
 }
 

@@ -14,7 +14,15 @@ export interface ServerStats extends StatsReport {
     readonly slots: number;
     readonly crashes: number;
     readonly breakersOpen: readonly number[];
-    readonly config: { readonly hash: string; readonly pending: readonly string[] };
+    readonly slotStates: readonly string[];
+    readonly config: {
+      readonly hash: string;
+      readonly pending: {
+        readonly rolling: readonly string[];
+        readonly supervisor: readonly string[];
+      };
+      readonly problem: string | null;
+    };
   };
 }
 
@@ -53,7 +61,11 @@ export function statsPage(stats: ServerStats, width: number): string {
       `${formatBytes(queue.bytes)} of ${formatBytes(queue.budgetBytes)}, ` +
         `for ${formatCount(queue.backlogged)} connections`,
     ],
-    ["loop", `p99 ${loop.lagP99Ms} ms late, worst ${loop.lagMaxMs} ms, ${loop.stalls} stalls`],
+    [
+      "loop",
+      `p99 ${Math.ceil(loop.lagP99Ms)} ms late, worst ${Math.ceil(loop.lagMaxMs)} ms, ` +
+        `${loop.stalls} stalls`,
+    ],
     [
       "process",
       `${formatBytes(stats.rssBytes)} memory, ${formatDuration(cpuMs)} CPU time, ` +
@@ -79,41 +91,56 @@ export function statsPage(stats: ServerStats, width: number): string {
 function supervisorRows({ supervisor, missing = [] }: ServerStats): string[][] {
   if (supervisor === undefined) return [];
   const { config, crashes, breakersOpen } = supervisor;
-  const waits = config.pending.length === 0 ? "" : `; waits: ${config.pending.join(", ")}`;
-  const rows = [["configuration", `${config.hash}${waits}`]];
+  const { rolling, supervisor: anew } = config.pending;
+  const rows = [["configuration", config.hash]];
+  if (config.problem !== null) rows.push(["REFUSED", config.problem.replace(/\s*\n\s*/g, " ")]);
+  if (rolling.length > 0) rows.push(["waiting", `for holdfast reload: ${rolling.join(", ")}`]);
+  if (anew.length > 0) rows.push(["waiting", `for the server's next start: ${anew.join(", ")}`]);
   if (crashes > 0) rows.push(["crashes", formatCount(crashes)]);
   if (breakersOpen.length > 0) {
-    rows.push(["broken", `slots ${breakersOpen.join(", ")}: their workers end too often`]);
+    const slots = breakersOpen.join(", ");
+    const text = `slot ${slots}: workers end too often; tried again each minute, or by holdfast reload`;
+    rows.push(["BROKEN", text]);
   }
-  if (missing.length > 0) rows.push(["silent", `workers ${missing.join(", ")} do not answer`]);
+  if (missing.length > 0) rows.push(["SILENT", silentText(missing)]);
   return rows;
 }
 
-function workerTable({ workers }: ServerStats, width: number): string[] {
+function silentText(missing: readonly number[]): string {
+  return `worker ${missing.join(", ")} does not answer: what it holds is not counted`;
+}
+
+function workerTable({ workers, supervisor, missing = [] }: ServerStats, width: number): string[] {
   if (workers === undefined) return [];
   const head = ["slot", "worker", "pid", "state", "connections", "queued", "memory", "files"];
   const rows = workers.map((each) => [
     String(each.slot),
     String(each.worker),
     String(each.pid),
-    plain(each.state),
+    missing.includes(each.worker) ? "silent" : plain(each.state),
     shown(each.connections, formatCount),
     shown(each.queueBytes, formatBytes),
     shown(each.rssBytes, formatBytes),
     files(each.fds, each.fdLimit),
-    shown(each.lagP99Ms, (ms) => `${ms} ms`),
+    shown(each.lagP99Ms, (ms) => `${Math.ceil(ms)} ms`),
     shown(each.uptimeMs, formatDuration),
     each.configHash ?? UNKNOWN,
   ]);
+  const filled = new Set(workers.map(({ slot }) => slot));
+  for (const [slot, state] of (supervisor?.slotStates ?? []).entries()) {
+    if (!filled.has(slot)) rows.push([String(slot), UNKNOWN, UNKNOWN, plain(state)]);
+  }
   return [
     "",
     ...textTable([[...head, "lag p99", "up", "configuration"], ...rows], "rrrlrrrrrrl", width),
   ];
 }
 
+/** @param missing workers that did not answer. */
 export function connectionsTable(
   matching: number,
   connections: readonly ConnectionReport[],
+  missing: readonly number[],
   width: number,
 ): string {
   const head = ["id", "state", "transport", "address", "age", "seen", "queued", "in", "out"];
@@ -130,7 +157,8 @@ export function connectionsTable(
     plain(each.client),
   ]);
   const lines = textTable([[...head, "client"], ...rows], "llllrrrrrl", width);
-  return `${lines.join("\n")}\n${connections.length} of ${formatCount(matching)}\n`;
+  const silent = missing.length === 0 ? "" : `${silentText(missing)}\n`;
+  return `${lines.join("\n")}\n${connections.length} of ${formatCount(matching)}\n${silent}`;
 }
 
 function files(open: number | null, limit: number | null): string {

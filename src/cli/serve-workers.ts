@@ -16,7 +16,7 @@ import { Operators, type SupervisorFacts } from "../supervisor/operators.ts";
 import { inheritedSockets } from "../supervisor/socket-activation.ts";
 import { spawnWorker } from "../supervisor/spawn.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
-import { workersFor } from "../supervisor/worker-count.ts";
+import { workerCount } from "../supervisor/worker-count.ts";
 import { loadUws } from "../transport/uws.ts";
 import {
   adminFacts,
@@ -59,10 +59,7 @@ async function newSupervisor(
   machine: Machine,
   { terminal, log }: ServeParts,
 ): Promise<Supervisor> {
-  const ports = Number(options.tcp.enabled) + Number(options.websocket.enabled && hasWebSocket);
-  const cores = availableParallelism();
-  const slots =
-    options.workers.count ?? workersFor(options.connection.max, machine.fileLimit, cores, ports);
+  const slots = workerCount(options, machine.fileLimit, availableParallelism());
   runPreflight(options, slots, connectionMax(options, machine, slots), log);
   const inherited = inheritedSockets(terminal.env, process.pid);
   const sockets = await ListeningSockets.open({ options, slots, inherited, hasWebSocket });
@@ -169,7 +166,8 @@ function controlOf(
     async reload() {
       // Workers are not restarted while the file is not what its writer meant.
       const verdict = await watch?.check();
-      if (verdict?.kind === "refused") return refused(verdict.error.message);
+      if (verdict?.kind === "refused")
+        return refused(`no worker was replaced: ${verdict.error.message}`);
       await supervisor.configuration.settled();
       if (supervisor.state !== "serving") return refused(`the server is ${supervisor.state}`);
       const isRunning = supervisor.rolling.report.state === "running";
@@ -185,8 +183,9 @@ function controlOf(
   };
 }
 
+/** On one line, whatever the message has. */
 function refused(message: string): ControlOutcome {
-  return { outcome: "refused", message };
+  return { outcome: "refused", message: message.replace(/\s*\n\s*/g, " ") };
 }
 
 function factsOf(
@@ -195,22 +194,24 @@ function factsOf(
   fileLimit: number | null,
 ): SupervisorFacts {
   const { slots, hub, rolling, configuration, options, state } = supervisor;
-  const { hash, pending, accepted, refused } = configuration.report;
+  const { hash, pending, accepted, refused, problem } = configuration.report;
   const { framesIn, bytesIn, dropped } = hub.counters;
   return {
     state,
     node: options.node.name!,
-    uptimeMs,
+    uptimeMs: Math.round(uptimeMs),
     fileLimit,
     slots: slots.length,
+    slotStates: slots.map((slot) => slot.state),
     breakersOpen: slots.filter((slot) => slot.state === "broken").map(({ index }) => index),
     crashes: slots.reduce((sum, { crashes }) => sum + crashes, 0),
     restarts: slots.reduce((sum, { restarts }) => sum + restarts, 0),
     config: {
       hash,
-      pending: [...pending.rolling, ...pending.supervisor],
+      pending,
       taken: accepted,
       refused,
+      problem,
     },
     reload: rolling.report,
     bus: { frames: framesIn, bytes: bytesIn, dropped },

@@ -371,7 +371,8 @@ export const OPTION_TABLE: OptionTable = {
       text(
         { default: "", min: 1, max: 4_096 },
         "A file with an ES module whose default export, (server) => void or a promise, registers " +
-          "methods on each worker's server before it listens. A rolling restart loads it anew.",
+          "methods on each worker's server before it listens. A rolling restart loads it anew. The " +
+          "path is relative to the working directory.",
       ),
       "the methods that come with holdfast serve",
     ),
@@ -395,11 +396,11 @@ export const OPTION_TABLE: OptionTable = {
     ),
   ),
 
-  "node.name": rolling(
+  "node.name": supervisor(
     nullable(
       text(
         { default: "", min: 1, max: 255 },
-        "The name of this process in Welcome, in the log and in statistics.",
+        "The name of the server in Welcome, in the log and in statistics; all workers have it.",
       ),
       "the host's name and the process id",
     ),

@@ -42,6 +42,8 @@ export interface SupervisorFacts {
   readonly uptimeMs: number;
   readonly fileLimit: number | null;
   readonly slots: number;
+  /** By slot: "serving", "waiting" for its next worker... */
+  readonly slotStates: readonly string[];
   /** Slots whose workers crash too often. */
   readonly breakersOpen: readonly number[];
   /** Workers that ended unasked, and how many were started for it. */
@@ -51,10 +53,15 @@ export interface SupervisorFacts {
     /** Of the options in force. */
     readonly hash: string;
     /** Options that wait for a rolling restart or a new start. */
-    readonly pending: readonly string[];
+    readonly pending: {
+      readonly rolling: readonly string[];
+      readonly supervisor: readonly string[];
+    };
     /** Changes of the file, since the start. */
     readonly taken: number;
     readonly refused: number;
+    /** Why the newest content of the file is not in force; null: it is, or waits. */
+    readonly problem: string | null;
   };
   readonly reload: ReloadState;
   /** Since the start. */

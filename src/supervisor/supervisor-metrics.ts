@@ -56,7 +56,7 @@ export const SUPERVISOR_METRICS: readonly NumberRow<SupervisorSource>[] = [
   gauge(
     "holdfast_config_pending_options",
     "Options that the file has changed and that wait for a rolling restart or a new start.",
-    ({ facts }) => facts.config.pending.length,
+    ({ facts }) => facts.config.pending.rolling.length + facts.config.pending.supervisor.length,
   ),
   counter("holdfast_bus_frames_total", "Frames that the bus took from workers.", ({ facts }) => {
     return facts.bus.frames;

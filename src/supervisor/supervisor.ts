@@ -219,7 +219,10 @@ export class Supervisor implements SlotOwner, WorkerHandler {
     this.hub.detach(worker.worker);
     this.configuration.ended(worker);
     this.onWorkerEnded(worker);
-    if (this.#state === "starting") this.#startFailure ??= end;
+    if (this.#state === "starting") {
+      this.#startFailure ??= end;
+      for (const slot of this.slots) slot.stop();
+    }
     this.#slotOf(worker).ended(worker, end);
     this.#wake();
   }

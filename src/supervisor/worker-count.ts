@@ -1,6 +1,7 @@
 // How many workers a server needs: one per core, and more where the files that one process may open
 // do not hold all connections.
 
+import type { Options } from "../config/options.ts";
 import { FILES_RESERVED } from "../server/admission.ts";
 
 /** What a worker opens beside connections and listening sockets: log, loops, channels. */
@@ -19,6 +20,16 @@ export function evenlySpread(fileLimit: number, workers: number, ports: number):
   // The solution of mean + DEVIATIONS * sqrt(mean) = files.
   const root = (Math.sqrt(DEVIATIONS ** 2 + 4 * Math.max(0, files)) - DEVIATIONS) / 2;
   return Math.floor(root ** 2);
+}
+
+/** Of these options; 0: the one process serves by itself. */
+export function workerCount(
+  { workers, connection, tcp, websocket }: Options,
+  fileLimit: number | null,
+  cores: number,
+): number {
+  const ports = Number(tcp.enabled) + Number(websocket.enabled);
+  return workers.count ?? workersFor(connection.max, fileLimit, cores, ports);
 }
 
 /**

@@ -168,9 +168,10 @@ describe.skipIf(!hasNative)("a worker that is stopped", () => {
     const [victim] = await server.workers();
     const held = await connect(server, 20);
     const reloading = server.reload();
-    const [own] = split(held, victim!.worker);
+    const [own, others] = split(held, victim!.worker);
     await server.until(() => own.some(({ goAway }) => goAway !== null), "it drains");
     signal(victim!.pid, "SIGSTOP");
+    for (const client of others) client.destroy();
     expect(await reloading).toMatchObject({ completed: 1, problem: null });
     expect(isAlive(victim!.pid)).toBe(false);
   });

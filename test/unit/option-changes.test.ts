@@ -92,7 +92,7 @@ describe("what is the same", () => {
     const isNull = changed(defaults, "node.name", null);
     const isText = changed(defaults, "node.name", "null");
     expect(configHash(isNull)).not.toBe(configHash(isText));
-    expect(optionChanges(isNull, isText).rolling).toEqual(["node.name"]);
+    expect(optionChanges(isNull, isText).supervisor).toEqual(["node.name"]);
     const [two, one] = [["a", "b"], ["a,b"]].map((origins) =>
       changed(defaults, "websocket.origins", origins),
     );

@@ -20,7 +20,14 @@ const FACTS: SupervisorFacts = {
   breakersOpen: [],
   crashes: 0,
   restarts: 0,
-  config: { hash: "0123456789ab", pending: [], taken: 0, refused: 0 },
+  config: {
+    hash: "0123456789ab",
+    pending: { rolling: [], supervisor: [] },
+    taken: 0,
+    refused: 0,
+    problem: null,
+  },
+  slotStates: [],
   reload: { state: "idle", completed: 0, failed: 0, slotsDone: 0, slots: 3, problem: null },
   bus: { frames: 0, bytes: 0, dropped: 0 },
 };
