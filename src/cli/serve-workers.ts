@@ -201,6 +201,7 @@ function factsOf(
     node: options.node.name!,
     uptimeMs: Math.round(uptimeMs),
     fileLimit,
+    connectionsMax: configuration.running.connection.max,
     slots: slots.length,
     slotStates: slots.map((slot) => slot.state),
     breakersOpen: slots.filter((slot) => slot.state === "broken").map(({ index }) => index),

@@ -6,7 +6,7 @@ import { OPTION_RELATIONS } from "./option-relations.ts";
 import { type Reload, RELOAD_MEANS } from "./option-row.ts";
 import { optionAt, OPTION_PATHS, OPTION_TABLE } from "./option-table.ts";
 import { type OptionIssue, OptionsError, shown } from "./options-error.ts";
-import type { OptionArea, OptionPath, Options, OptionValue } from "./options.ts";
+import type { OptionArea, OptionPath, Options, OptionValue, PartialOptions } from "./options.ts";
 
 /** Hexadecimal digits of a configuration's hash. */
 const HASH_DIGITS = 12;
@@ -49,6 +49,18 @@ export function withRolling(
 ): Options | null {
   const options = merged(running, wanted, ["live", "rolling"]);
   return faults(options, machine).length === 0 ? options : null;
+}
+
+/** What of `options` differs from the defaults: other releases of Holdfast may know fewer. */
+export function withoutDefaults(options: Options): PartialOptions {
+  const areas: Partial<Record<OptionArea, Record<string, OptionValue>>> = {};
+  for (const path of OPTION_PATHS) {
+    const value = optionAt(options, path);
+    if (isSame(value, OPTION_TABLE[path].default)) continue;
+    const [area, name] = path.split(".") as [OptionArea, string];
+    (areas[area] ??= {})[name] = value;
+  }
+  return areas as PartialOptions;
 }
 
 /**

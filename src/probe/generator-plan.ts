@@ -14,7 +14,7 @@ const FILES_RESERVED_SHARE = 0.25;
 /** More processes than this would cost more memory than their connections. */
 const GENERATORS_MAX = 128;
 /** Connects per second that one generator process does without being late. */
-const CONNECTS_PER_GENERATOR = 8_000;
+export const CONNECTS_PER_GENERATOR = 8_000;
 
 /** How many generator processes a run may come to, and what each may hold. */
 export interface GeneratorPlan {

@@ -14,6 +14,7 @@ import {
   planLimit,
 } from "./generator-plan.ts";
 import { Generators } from "./generators.ts";
+import { connectPlans } from "./connect-lanes.ts";
 import { type Host, readHost, readListenDrops, readMemoryAvailable, sysctls } from "./host.ts";
 import type { Progress } from "./live-view.ts";
 import { readMachineMemory } from "./machine-memory.ts";
@@ -274,26 +275,9 @@ export class Run {
     this.#carriers = shares.flatMap((share, index) =>
       share + (states[index]?.held ?? 0) > 0 ? [index] : [],
     );
+    const plans = connectPlans(shares, this.options.connectPerSecond, startAtMs);
+    for (const [index, plan] of plans) this.generators.tell(index, { type: "arrivals", plan });
     const total = shares.reduce((sum, share) => sum + share, 0);
-    for (const [index, share] of shares.entries()) {
-      if (share === 0) continue;
-      const perSecond = (this.options.connectPerSecond * share) / total;
-      const durationMs = (share / perSecond) * 1_000;
-      const segment = { durationMs, fromPerSecond: perSecond, toPerSecond: perSecond };
-      // Each begins within the others' first interval, so that together they are as even as one.
-      const offsetMs = (index * 1_000) / this.options.connectPerSecond;
-      this.generators.tell(index, {
-        type: "arrivals",
-        plan: {
-          kind: "connect",
-          arrival: "constant",
-          segments: [segment],
-          startAtMs: startAtMs + offsetMs,
-          countMax: share,
-          stripe: { index: 0, count: 1 },
-        },
-      });
-    }
     return total;
   }
 

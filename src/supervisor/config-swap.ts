@@ -2,6 +2,8 @@
 // and only when all have agreed is it swapped in.
 
 import type { Clock, Scheduled } from "../base/clock.ts";
+import { withoutDefaults } from "../config/option-changes.ts";
+import type { SentConfig } from "./ipc.ts";
 import type { WorkerConfig, WorkerHandle } from "./worker-handle.ts";
 
 /**
@@ -41,8 +43,8 @@ export class ConfigSwap {
     const refusal = await new Promise<string | null>((resolve) => {
       const timeout = this.#clock.after(VOTE_MS, () => this.#decide(null));
       this.#vote = { change, voters: new Set(workers), resolve, timeout };
-      for (const [worker, { options }] of configs) {
-        worker.send({ type: "prepare", change, options });
+      for (const [worker, config] of configs) {
+        worker.send({ type: "prepare", change, config: sent(config) });
       }
       if (workers.length === 0) this.#decide(null);
     });
@@ -54,7 +56,7 @@ export class ConfigSwap {
   /** One worker alone, which missed what the others have: it started before, or was stopped. */
   catchUp(worker: WorkerHandle): void {
     const change = ++this.#changes;
-    worker.send({ type: "prepare", change, options: worker.config.options });
+    worker.send({ type: "prepare", change, config: sent(worker.config) });
     worker.send({ type: "commit", change });
   }
 
@@ -75,4 +77,9 @@ export class ConfigSwap {
     vote.timeout.cancel();
     vote.resolve(refusal);
   }
+}
+
+/** As it goes to a worker. */
+export function sent({ options, hash }: WorkerConfig): SentConfig {
+  return { options: withoutDefaults(options), hash };
 }

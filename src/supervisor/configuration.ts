@@ -128,7 +128,11 @@ export class Configuration {
 
   /** It may run something older: it was starting, or stopped, when the others changed. */
   reported(worker: WorkerHandle): void {
-    if (this.#underWay !== null || worker.report!.configHash === worker.config.hash) return;
+    const { hash } = worker.config;
+    if (this.#underWay !== null || worker.report!.configHash === hash) return;
+    // Once: it would answer the same a second time.
+    if (worker.caughtUpTo === hash) return;
+    worker.caughtUpTo = hash;
     this.#swap.catchUp(worker);
   }
 

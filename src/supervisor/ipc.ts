@@ -1,7 +1,7 @@
 // What the supervisor and its workers tell each other: JSON over the channel that Node opens
 // between a process and its child. Events of topics do not come this way: see src/bus.
 
-import type { Options } from "../config/options.ts";
+import type { PartialOptions } from "../config/options.ts";
 import type { MetricJson } from "../observe/metrics.ts";
 import type { OperatorAnswer, OperatorRequest } from "../server/operator.ts";
 import type { ServerState } from "../server/server.ts";
@@ -16,13 +16,20 @@ export const REPORT_MS = 250;
 /** Listener name -> files of the listening sockets. */
 export type SocketFiles = Readonly<Record<string, readonly number[]>>;
 
+export interface SentConfig {
+  /** Without what has its default: code of another release may know fewer options. */
+  readonly options: PartialOptions;
+  /** What the supervisor calls it. The worker repeats it, whatever it would call it itself. */
+  readonly hash: string;
+}
+
 export interface StartMessage {
   readonly type: "start";
   readonly version: number;
   /** Which worker this is, counted since the supervisor began; connection ids carry it. */
   readonly worker: number;
   readonly slot: number;
-  readonly options: Options;
+  readonly config: SentConfig;
   /** What to listen on. */
   readonly sockets: SocketFiles;
   /** Every listening socket that was inherited. */
@@ -38,9 +45,10 @@ export interface StartMessage {
 export type ToWorker =
   | StartMessage
   | { readonly type: "adopt" | "release"; readonly sockets: SocketFiles }
-  | { readonly type: "share"; readonly connectionsMax: number }
+  /** Of connection.max; null: as many as it can hold. */
+  | { readonly type: "share"; readonly connectionsMax: number | null }
   /** Check these options and answer `prepared`; a later `commit` swaps them in. */
-  | { readonly type: "prepare"; readonly change: number; readonly options: Options }
+  | { readonly type: "prepare"; readonly change: number; readonly config: SentConfig }
   | { readonly type: "commit" | "abort"; readonly change: number }
   | { readonly type: "drain"; readonly hasten: boolean }
   | { readonly type: "ask"; readonly seq: number; readonly request: OperatorRequest };
@@ -67,6 +75,7 @@ export interface ReportMessage {
   readonly served: number;
   /** The share of connection.max that is in force. */
   readonly connectionsMax: number;
+  /** Of what it was sent last and runs. */
   readonly configHash: string;
 }
 

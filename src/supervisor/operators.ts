@@ -41,6 +41,8 @@ export interface SupervisorFacts {
   readonly node: string;
   readonly uptimeMs: number;
   readonly fileLimit: number | null;
+  /** connection.max; null: as many as all workers can hold. */
+  readonly connectionsMax: number | null;
   readonly slots: number;
   /** By slot: "serving", "waiting" for its next worker... */
   readonly slotStates: readonly string[];
@@ -148,8 +150,12 @@ export class Operators implements AdminSource {
     };
     const { live, others } = this.#poll.settled(asked, "stats");
     const counters = others.map(countersOf);
+    const merged = mergedStats(own, live, counters.reduce(addCounters, this.#poll.goneStats));
+    // Shares that are on their way from one worker to another are in no sum.
+    const max = facts.connectionsMax ?? merged.connections.max;
     return {
-      ...mergedStats(own, live, counters.reduce(addCounters, this.#poll.goneStats)),
+      ...merged,
+      connections: { ...merged.connections, max },
       workers: this.#poll.workers
         .toSorted((a, b) => a.slot - b.slot || a.worker - b.worker)
         .map((view) => workerRow(view, asked)),

@@ -9,6 +9,7 @@ import { Hub } from "../bus/hub.ts";
 import type { Options } from "../config/options.ts";
 import type { Log } from "../observe/log.ts";
 import { Adoption } from "./adoption.ts";
+import { sent } from "./config-swap.ts";
 import { Configuration } from "./configuration.ts";
 import { IPC_VERSION, REPORT_MS, type StartMessage } from "./ipc.ts";
 import type { ListeningSockets } from "./listening-sockets.ts";
@@ -229,17 +230,17 @@ export class Supervisor implements SlotOwner, WorkerHandler {
 
   #startMessage(worker: WorkerHandle): StartMessage {
     const { sockets, inheritedFiles } = this.sockets;
-    const { options } = worker.config;
+    const { config } = worker;
     return {
       type: "start",
       version: IPC_VERSION,
       worker: worker.worker,
       slot: worker.slot,
-      options,
+      config: sent(config),
       sockets: this.sockets.ofSlot(worker.slot),
       inherited: inheritedFiles,
       busFile: busFileOf(sockets.length),
-      isSharing: options.connection.max !== null,
+      isSharing: config.options.connection.max !== null,
       workers: this.slots.length,
     };
   }
@@ -280,10 +281,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
     const { max } = this.configuration.running.connection;
     const sharers = this.workers;
     if (max === null) {
-      // As many as they can hold, which is what they begin with.
-      for (const worker of sharers) {
-        if (worker.toldMax > 0) this.#tellShare(worker, worker.ready?.connectionsMax ?? 0);
-      }
+      for (const worker of sharers) this.#tellShare(worker, null);
       return;
     }
     const shares = nextShares(
@@ -291,7 +289,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
       sharers.map((worker) => ({
         served: worker.served,
         confirmed: worker.report?.connectionsMax ?? 0,
-        told: worker.toldMax,
+        told: worker.toldMax ?? 0,
         isAccepting: worker.state === "starting" || worker.state === "serving",
       })),
       this.#shareTurn++,
@@ -299,7 +297,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
     for (const [index, worker] of sharers.entries()) this.#tellShare(worker, shares[index]!);
   }
 
-  #tellShare(worker: WorkerHandle, connectionsMax: number): void {
+  #tellShare(worker: WorkerHandle, connectionsMax: number | null): void {
     if (connectionsMax === worker.toldMax) return;
     worker.toldMax = connectionsMax;
     worker.send({ type: "share", connectionsMax });

@@ -81,10 +81,12 @@ export class WorkerHandle implements ProcessHandler {
   ready: ReadyMessage | null = null;
   /** What it counted, once it has stopped in order. */
   last: LastFigures | null = null;
-  /** The share of connection.max that it was told last. */
-  toldMax: number = 0;
+  /** The share of connection.max that it was told last; null: it was told of none. */
+  toldMax: number | null = null;
   /** What it runs with, or is about to. */
   config: WorkerConfig;
+  /** Hash of what it was sent apart from the others; "" where it was not. */
+  caughtUpTo: string = "";
   #state: WorkerState = "starting";
   #process: WorkerProcess | null = null;
   #failure: WorkerEnd["failure"] = null;

@@ -6,7 +6,7 @@ import { Socket } from "node:net";
 import type { Clock, Scheduled } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { LocalBus } from "../bus/local-bus.ts";
-import { configHash, requireLive } from "../config/option-changes.ts";
+import { requireLive } from "../config/option-changes.ts";
 import { filesConnectionMax, readMachine } from "../config/machine.ts";
 import type { Options } from "../config/options.ts";
 import { optionsFrom } from "../config/resolve.ts";
@@ -19,6 +19,7 @@ import { loadApplication } from "./application.ts";
 import {
   IPC_VERSION,
   REPORT_MS,
+  type SentConfig,
   type StartMessage,
   type ToSupervisor,
   type ToWorker,
@@ -42,6 +43,7 @@ const SHARE_WAIT_MS = 1_000;
 interface Prepared {
   readonly change: number;
   readonly options: Options;
+  readonly hash: string;
 }
 
 export class Worker {
@@ -91,8 +93,8 @@ export class Worker {
         if (this.#server?.state === "serving") this.#server.release(message.sockets);
         return;
       case "share":
-        this.#share = message.connectionsMax;
-        this.#server?.setConnectionsMax(message.connectionsMax);
+        this.#share = message.connectionsMax ?? filesConnectionMax(readMachine());
+        this.#server?.setConnectionsMax(this.#share);
         this.#onShare();
         return;
       case "prepare":
@@ -130,8 +132,8 @@ export class Worker {
       throw new HoldfastError("HOLDFAST_WORKER_FAILED", `${text}: start the server anew`);
     }
     // Checked again: this may be newer code than the supervisor's.
-    const options = optionsFrom(message.options);
-    this.#configHash = configHash(options);
+    const options = optionsFrom(message.config.options);
+    this.#configHash = message.config.hash;
     this.#log = this.#parts.log(options, message.worker);
     const application = await loadApplication(options.workers.application, this.#parts.clock);
     const server = this.#newServer(options, message, application.hooks);
@@ -208,12 +210,12 @@ export class Worker {
     });
   }
 
-  #prepare({ change, options: given }: Prepared): void {
+  #prepare({ change, config }: { readonly change: number; readonly config: SentConfig }): void {
     let refusal: string | null = null;
     try {
-      const options = optionsFrom(given);
+      const options = optionsFrom(config.options);
       requireLive(this.#server!.options, options);
-      this.#prepared = { change, options };
+      this.#prepared = { change, options, hash: config.hash };
     } catch (error) {
       refusal = this.#server === null ? "it is still starting" : (error as Error).message;
     }
@@ -226,7 +228,7 @@ export class Worker {
     this.#prepared = null;
     if (!isCommit) return;
     this.#server!.reconfigure(prepared.options);
-    this.#configHash = configHash(prepared.options);
+    this.#configHash = prepared.hash;
   }
 
   #answer(seq: number, request: Parameters<Operator["answer"]>[0]): void {

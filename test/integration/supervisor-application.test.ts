@@ -152,7 +152,8 @@ test.skipIf(!hasNative)(
       return supervisor.restarts === 1 && workers.every(({ state }) => state === "serving");
     }, "it is replaced");
     expect((await server.stats()).supervisor).toMatchObject({ crashes: 1, breakersOpen: [] });
-    expect(server.errorText).toContain("a defect of the application");
+    const last = await server.logged(({ level }) => level === "fatal", "its end is in the log");
+    expect(last).toMatchObject({ err: { message: "a defect of the application" } });
     const left = clients.filter(({ hasEnded }) => !hasEnded);
     expect(left.length).toBeGreaterThan(0);
     for (const client of left) {

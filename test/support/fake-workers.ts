@@ -4,15 +4,17 @@
 import { PassThrough } from "node:stream";
 import type { Socket } from "node:net";
 import { optionsFrom } from "../../src/config/resolve.ts";
-import { configHash } from "../../src/config/option-changes.ts";
 import type { Options, PartialOptions } from "../../src/config/options.ts";
 import { silentLog } from "../../src/observe/log.ts";
 import type { ServerState } from "../../src/server/server.ts";
-import type { SocketFiles, StartMessage, ToWorker } from "../../src/supervisor/ipc.ts";
+import type { SentConfig, SocketFiles, StartMessage, ToWorker } from "../../src/supervisor/ipc.ts";
 import type { Spawned } from "../../src/supervisor/spawn.ts";
 import { Supervisor } from "../../src/supervisor/supervisor.ts";
 import type { ProcessHandler, WorkerProcess } from "../../src/supervisor/worker-handle.ts";
 import { ManualClock } from "./manual-clock.ts";
+
+/** Connections that each can hold. */
+const CAPACITY = 1_000;
 
 export class FakeWorker implements WorkerProcess {
   readonly pid: number;
@@ -23,10 +25,13 @@ export class FakeWorker implements WorkerProcess {
   served: number = 0;
   state: ServerState = "serving";
   options: Options | null = null;
+  /** What it was told first. */
+  startedWith: Options | null = null;
   share: number = 0;
   isGone: boolean = false;
   hasStarted: boolean = false;
-  #prepared: Options | null = null;
+  #hash: string = "";
+  #prepared: SentConfig | null = null;
   readonly #handler: ProcessHandler;
 
   constructor(pid: number, handler: ProcessHandler) {
@@ -47,18 +52,18 @@ export class FakeWorker implements WorkerProcess {
     this.told.push(message);
     switch (message.type) {
       case "start":
-        this.options = message.options;
+        this.#take(message.config);
         return;
       case "share":
-        this.share = message.connectionsMax;
+        this.share = message.connectionsMax ?? CAPACITY;
         return;
       case "prepare":
-        this.#prepared = message.options;
+        this.#prepared = message.config;
         if (!this.votes) return;
         this.say({ type: "prepared", change: message.change, refusal: this.refusal });
         return;
       case "commit":
-        this.options = this.#prepared;
+        this.#take(this.#prepared!);
         return;
       case "drain":
         this.state = "draining";
@@ -78,14 +83,19 @@ export class FakeWorker implements WorkerProcess {
 
   ready(): void {
     this.hasStarted = true;
-    this.say({ type: "ready", listeners: [], connectionsMax: 1_000 });
+    this.say({ type: "ready", listeners: [], connectionsMax: CAPACITY });
     this.report();
   }
 
   report(): void {
     const { state, served, share: connectionsMax } = this;
-    const hash = configHash(this.options!);
-    this.say({ type: "report", state, served, connectionsMax, configHash: hash });
+    this.say({ type: "report", state, served, connectionsMax, configHash: this.#hash });
+  }
+
+  #take({ options, hash }: SentConfig): void {
+    this.options = optionsFrom(options);
+    this.startedWith ??= this.options;
+    this.#hash = hash;
   }
 
   exit(code: number | null, signal: string | null = null): void {

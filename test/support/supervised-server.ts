@@ -40,7 +40,10 @@ export interface StatsRead {
     readonly breakersOpen: readonly number[];
     readonly config: {
       readonly hash: string;
-      readonly pending: readonly string[];
+      readonly pending: {
+        readonly rolling: readonly string[];
+        readonly supervisor: readonly string[];
+      };
       readonly taken: number;
       readonly refused: number;
     };

@@ -27,6 +27,7 @@ const FACTS: SupervisorFacts = {
     refused: 0,
     problem: null,
   },
+  connectionsMax: null,
   slotStates: [],
   reload: { state: "idle", completed: 0, failed: 0, slotsDone: 0, slots: 3, problem: null },
   bus: { frames: 0, bytes: 0, dropped: 0 },

@@ -352,6 +352,17 @@ describe("the configuration", () => {
     expect(busy!.options!.connection.idleTimeoutMs).toBe(60_000);
   });
 
+  it("is sent once more to a worker that reports another, and not for ever", async () => {
+    const stage = await new SupervisorStage(1).serve();
+    const prepared = (): number => stage.newest.heard("prepare").length;
+    const report = { type: "report", state: "serving", served: 0, connectionsMax: 0 };
+    for (let count = 0; count < 5; count++) stage.newest.say({ ...report, configHash: "other" });
+    expect(prepared()).toBe(1);
+    await stage.supervisor.configuration.change(named(longer));
+    for (let count = 0; count < 5; count++) stage.newest.say({ ...report, configHash: "other" });
+    expect(prepared()).toBe(3);
+  });
+
   it("is caught up with by a worker that was silent", async () => {
     const stage = await new SupervisorStage(2).serve();
     const [silent, other] = stage.workers;
@@ -391,7 +402,7 @@ describe("the configuration", () => {
       supervisor: ["tcp.port"],
     });
     const reloaded = stage.supervisor.reload();
-    expect(stage.newest.start.options.tcp).toMatchObject({ noDelay: false, port: 7_400 });
+    expect(stage.newest.startedWith!.tcp).toMatchObject({ noDelay: false, port: 7_400 });
     stage.newest.ready();
     stage.workers[0]!.exit(0);
     await reloaded;
@@ -421,7 +432,7 @@ describe("the configuration", () => {
       pending: { rolling: ["connection.idleTimeoutMs", "connection.heartbeatMs"] },
     });
     void stage.supervisor.reload();
-    expect(stage.newest.start.options.connection).toMatchObject({
+    expect(stage.newest.startedWith!.connection).toMatchObject({
       heartbeatMs: 10_000,
       idleTimeoutMs: 25_000,
     });
@@ -436,11 +447,11 @@ describe("the configuration", () => {
     const { configuration } = stage.supervisor;
     await configuration.change(named({ workers: { application: "none.mjs" } }));
     const reloaded = stage.supervisor.reload();
-    expect(stage.newest.start.options.workers.application).toBe("none.mjs");
+    expect(stage.newest.startedWith!.workers.application).toBe("none.mjs");
     stage.workers[1]!.exit(70);
     await stage.pass(200);
     expect(stage.newest.start.slot).toBe(1);
-    expect(stage.newest.start.options.workers.application).toBe(null);
+    expect(stage.newest.startedWith!.workers.application).toBe(null);
     stage.newest.ready();
     stage.workers[2]!.say({ type: "failed", code: "X", message: "no such file" });
     stage.workers[2]!.exit(1);
@@ -449,7 +460,7 @@ describe("the configuration", () => {
     });
     stage.workers[0]!.exit(70);
     await stage.pass(200);
-    expect(stage.newest.start.options.workers.application).toBe(null);
+    expect(stage.newest.startedWith!.workers.application).toBe(null);
     expect(configuration.report.pending.rolling).toEqual(["workers.application"]);
     expect(configuration.report.hash).not.toBe(configuration.report.wantedHash);
   });
@@ -476,6 +487,20 @@ describe("connection.max", () => {
     await stage.pass(2_000);
     expect(first!.share).toBe(75);
     expect(first!.share + second!.share).toBeLessThanOrEqual(100);
+  });
+
+  it("is as many as each can hold where it is given up, also for one that is starting", async () => {
+    const stage = await new SupervisorStage(2, { connection: { max: 100 } }).serve();
+    stage.workers[0]!.exit(70);
+    await stage.pass(200);
+    await stage.supervisor.configuration.change(named());
+    await stage.pass(500);
+    stage.newest.ready();
+    await stage.pass(500);
+    expect([stage.workers[1]!.share, stage.newest.share]).toEqual([1_000, 1_000]);
+    await stage.supervisor.configuration.change(named({ connection: { max: 10 } }));
+    await stage.pass(1_500);
+    expect(stage.workers[1]!.share + stage.newest.share).toBe(10);
   });
 
   it("counts what a draining worker still holds", async () => {
