@@ -34,7 +34,7 @@ export function checkReport({ options, origins }: ResolvedOptions, machine: Mach
     ),
     `With ${files} and ${machine.memoryBytes} bytes of memory:`,
     `  workers: ${workers === 0 ? "none, one process" : workers}`,
-    `  connection.max: ${connectionsMax}${failure === null ? "" : ", more than this machine holds"}`,
+    `  connection.max: ${connectionsMax}${failure === null ? "" : "; this machine holds fewer"}`,
     `  send.budgetBytes: ${sendBudgetBytes(options, machine)}`,
     `  node.name: ${JSON.stringify(nodeName(options, machine))}`,
   ];

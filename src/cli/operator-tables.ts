@@ -99,8 +99,8 @@ function supervisorRows({ supervisor, missing = [] }: ServerStats): string[][] {
   if (crashes > 0) rows.push(["crashes", formatCount(crashes)]);
   if (breakersOpen.length > 0) {
     const slots = breakersOpen.join(", ");
-    const text = `slot ${slots}: workers end too often; tried again each minute, or by holdfast reload`;
-    rows.push(["BROKEN", text]);
+    const text = "workers end too often; tried again each minute, or by holdfast reload";
+    rows.push(["BROKEN", `slot ${slots}: ${text}`]);
   }
   if (missing.length > 0) rows.push(["SILENT", silentText(missing)]);
   return rows;

@@ -55,9 +55,14 @@ export class SignalledStop {
 
   /** @param origin a signal's name, or who asks instead of a signal. */
   request(origin: string, hasten: boolean): void {
-    this.#requests++;
+    const isFirst = this.#requests++ === 0;
+    // It is on its way: asking again in the same way changes nothing.
+    if (!isFirst && !hasten) return;
     const withinMs = this.#stopMs();
-    const what = hasten ? "stopping now" : `stopping within ${withinMs} ms; again stops at once`;
+    const seconds = Math.ceil(withinMs / 1_000);
+    const what = hasten
+      ? "stopping now"
+      : `stopping, which takes ${seconds} s at most; another SIGTERM or Ctrl+C ends it at once`;
     if (this.#terminal.isInteractive) this.#terminal.write(`${origin}: ${what}\n`);
     else this.#log.info({ signal: origin, hasten, withinMs }, "stopping");
     this.#stop(hasten);

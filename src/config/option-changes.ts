@@ -60,7 +60,7 @@ export function withoutDefaults(options: Options): PartialOptions {
     const [area, name] = path.split(".") as [OptionArea, string];
     (areas[area] ??= {})[name] = value;
   }
-  return areas as PartialOptions;
+  return areas;
 }
 
 /**

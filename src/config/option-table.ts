@@ -371,8 +371,8 @@ export const OPTION_TABLE: OptionTable = {
       text(
         { default: "", min: 1, max: 4_096 },
         "A file with an ES module whose default export, (server) => void or a promise, registers " +
-          "methods on each worker's server before it listens. A rolling restart loads it anew. The " +
-          "path is relative to the working directory.",
+          "methods on each worker's server before it listens. A rolling restart loads it anew. " +
+          "The path is relative to the working directory.",
       ),
       "the methods that come with holdfast serve",
     ),

@@ -9,7 +9,8 @@ export const READINESS = {
   full: "As many connections as allowed are open: one more is told to come back later.",
   no_files: "Files were running out, so that accepting has stopped until some are free.",
   no_worker: "No worker answers.",
-  breaker_open: "Workers of a slot end too often; the others serve on. One is tried each minute, and at a reload.",
+  breaker_open:
+    "Workers of a slot end too often; the others serve on. One is tried each minute, or by reload.",
   over_budget: "More waits to be sent than the process may hold: the worst queues are shed.",
 } as const;
 export type Readiness = keyof typeof READINESS;

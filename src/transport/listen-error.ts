@@ -19,6 +19,13 @@ const ADVICE: Readonly<Record<string, string>> = {
   ESHUTDOWN: "it was destroyed: make a new one",
 };
 
+/** Where the port of what is opened is chosen. */
+const PORT_OPTIONS: Readonly<Record<string, string>> = {
+  TCP: "tcp.port",
+  WebSocket: "websocket.port",
+  "admin HTTP": "admin.port",
+};
+
 const PATH_IN_USE =
   "another process listens there, or what stands there is no socket: stop it, remove it, " +
   "or choose another path";
@@ -31,7 +38,9 @@ export function listenError(
   const { code, message } = error as NodeJS.ErrnoException;
   const where = address.path ?? `${address.host}:${address.port}`;
   const isPathInUse = code === "EADDRINUSE" && address.path !== null;
-  const advice = isPathInUse ? PATH_IN_USE : (ADVICE[code ?? ""] ?? message);
+  const option = code === "EADDRINUSE" ? PORT_OPTIONS[what] : undefined;
+  const named = option === undefined ? "" : ` (${option})`;
+  const advice = isPathInUse ? PATH_IN_USE : `${ADVICE[code ?? ""] ?? message}${named}`;
   const text = `cannot listen for ${what} on ${where}: ${code ?? "error"}: ${advice}`;
   return new HoldfastError("HOLDFAST_LISTEN_FAILED", text, { cause: error });
 }

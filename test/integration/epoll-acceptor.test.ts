@@ -421,7 +421,7 @@ describe.skipIf(!hasNative)("stopping and starting", () => {
     expect(opened.handler.opened).toEqual([]);
   });
 
-  it("from inside admit serves those of the same batch that are admitted, nobody else", async () => {
+  it("from inside admit serves those of the same batch that are admitted, no others", async () => {
     const opened = make();
     const { port } = await opened.transport.listen();
     const before = sockets().length;

@@ -192,7 +192,7 @@ describe("the process of holdfast serve", () => {
     expect((await running.ended).code).toBe(1);
     expect(running.error()).toBe(
       `holdfast: cannot listen for ${what} on ${LOOPBACK}:${port}: EADDRINUSE: ` +
-        "another process listens there: stop it, or choose another port\n",
+        `another process listens there: stop it, or choose another port (${flag.slice(2).replace("-", ".")})\n`,
     );
     blocker.close();
   });

@@ -442,7 +442,7 @@ describe("the configuration", () => {
     expect(report.hash).toBe(report.wantedHash);
   });
 
-  it("is what served before, for workers that crash, until a new worker has proved it", async () => {
+  it("is what served before, for workers that crash, until a new one has proved it", async () => {
     const stage = await new SupervisorStage(2).serve();
     const { configuration } = stage.supervisor;
     await configuration.change(named({ workers: { application: "none.mjs" } }));
@@ -489,7 +489,7 @@ describe("connection.max", () => {
     expect(first!.share + second!.share).toBeLessThanOrEqual(100);
   });
 
-  it("is as many as each can hold where it is given up, also for one that is starting", async () => {
+  it("is as many as each can hold where it is given up, also for one that starts", async () => {
     const stage = await new SupervisorStage(2, { connection: { max: 100 } }).serve();
     stage.workers[0]!.exit(70);
     await stage.pass(200);
