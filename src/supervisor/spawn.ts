@@ -65,8 +65,11 @@ export function spawnWorker(sockets: readonly NamedSocket[], handler: ProcessHan
   child.on("message", (message) => handler.onMessage(message));
   // Where files are short there is a child without any of its pipes, and an error to come.
   const stdio = child.stdio as unknown as readonly (Socket | null)[] | undefined;
+  const bus = stdio?.[busFileOf(files.length)] ?? null;
+  // An error is followed by "close", and by the end of the process.
+  bus?.on("error", () => {});
   return {
-    bus: stdio?.[busFileOf(files.length)] ?? null,
+    bus,
     process: {
       pid: child.pid ?? 0,
       send(message) {

@@ -2,6 +2,7 @@
 // slot, joins them by the bus, shares connection.max among them, and changes their configuration
 // together. It serves no client itself, so that nothing a client does can end it.
 
+import type { Socket } from "node:net";
 import type { Clock, Scheduled } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import { Prng } from "../base/prng.ts";
@@ -68,6 +69,8 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   readonly #parts: SupervisorParts;
   readonly #clock: Clock;
   readonly #workers: Map<number, WorkerHandle> = new Map();
+  /** Of workers that do not serve yet. */
+  readonly #buses: Map<number, Socket> = new Map();
   #ticker: Scheduled | null = null;
   #hardStop: Scheduled | null = null;
   /** While workers are awaited: a slot's first, or the last that drains. */
@@ -178,7 +181,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
     const { sockets } = this.sockets;
     const { process, bus } = this.#parts.spawn(sockets, worker);
     worker.attach(process);
-    if (bus !== null) this.hub.attach(worker.worker, bus);
+    if (bus !== null) this.#buses.set(worker.worker, bus);
     const start = this.#startMessage(worker);
     worker.send(start);
     if (this.#state === "serving") this.#share();
@@ -195,6 +198,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
 
   onReady(worker: WorkerHandle): void {
     this.configuration.proved(worker);
+    this.#join(worker);
     this.#slotOf(worker).ready(worker);
     const { pid, startedAt } = worker;
     const fields = { slot: worker.slot, worker: worker.worker, pid };
@@ -218,6 +222,8 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   onEnded(worker: WorkerHandle, end: WorkerEnd): void {
     this.#workers.delete(worker.worker);
     this.hub.detach(worker.worker);
+    this.#buses.get(worker.worker)?.destroy();
+    this.#buses.delete(worker.worker);
     this.configuration.ended(worker);
     this.onWorkerEnded(worker);
     if (this.#state === "starting") {
@@ -301,6 +307,13 @@ export class Supervisor implements SlotOwner, WorkerHandler {
     if (connectionsMax === worker.toldMax) return;
     worker.toldMax = connectionsMax;
     worker.send({ type: "share", connectionsMax });
+  }
+
+  /** Who serves nobody yet is not asked whom it reaches; what it sent waits. */
+  #join({ worker }: WorkerHandle): void {
+    const bus = this.#buses.get(worker);
+    this.#buses.delete(worker);
+    if (bus !== undefined) this.hub.attach(worker, bus);
   }
 
   /** Without the bus it is no part of the server any more. */
