@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 // The command `holdfast`.
-import { runCommandLine } from "./command-line.ts";
+// `serve` takes it for a request to reload, and must not end by one that comes while it is loading.
+if (process.argv[2] === "serve") process.on("SIGHUP", () => {});
+
+const { runCommandLine } = await import("./command-line.ts");
 
 // Whoever reads the output may stop reading (`| head`); that is no reason to fail.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});

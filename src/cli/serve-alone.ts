@@ -15,6 +15,11 @@ import type { Terminal } from "./terminal.ts";
 export async function serveAlone({ resolved, terminal, events, log }: ServeParts): Promise<void> {
   const { options } = resolved;
   const stop = new SignalledStop(log, terminal, events, () => stopMs(options));
+  const onHangUp = (): void => {
+    if (terminal.isInteractive) stop.request("SIGHUP", false);
+    else log.warn({}, "SIGHUP: one process has no workers to replace; it goes on as it is");
+  };
+  events.on("SIGHUP", onHangUp);
   try {
     runPreflight(options, 0, connectionMax(options, readMachine()), log);
     const application = await loadApplication(options.workers.application, systemClock);
@@ -30,6 +35,7 @@ export async function serveAlone({ resolved, terminal, events, log }: ServeParts
     await stop.done;
     log.info({}, "stopped");
   } finally {
+    events.off("SIGHUP", onHangUp);
     stop.close();
   }
 }

@@ -1,5 +1,6 @@
 // `holdfast serve` with workers: preflight, listening sockets, the supervisor, operators, and the
 // configuration file.
+import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { systemClock } from "../base/clock.ts";
 import { ConfigWatch } from "../config/config-watch.ts";
@@ -78,7 +79,7 @@ async function superviseUntilStopped(
   const { terminal, events } = parts;
   const watch = watchConfig(supervisor, parts, machine);
   const control = controlOf(supervisor, stop, watch);
-  const onHangUp = (): void => void control.reload();
+  const onHangUp = (): void => hungUp(control, stop, parts);
   events.on("SIGHUP", onHangUp);
   const admin = newAdmin(supervisor, control, machine);
   try {
@@ -129,6 +130,10 @@ function watchConfig(
 ): ConfigWatch | null {
   const file = sources.file ?? sources.env?.[CONFIG_FILE_VARIABLE];
   if (file === undefined || sources.text === undefined) return null;
+  if (statSync(file, { throwIfNoEntry: false })?.isFile() === false) {
+    supervisor.log.warn({ file }, "the configuration is no regular file: it is not watched");
+    return null;
+  }
   const { configuration } = supervisor;
   return new ConfigWatch({
     file,
@@ -155,6 +160,18 @@ function newAdmin(supervisor: Supervisor, control: Control, { fileLimit }: Machi
   return new Admin(operators, control, options.admin, (error) =>
     log.error({ err: error }, "an admin request failed"),
   );
+}
+
+/** Of a terminal it means that nobody is there any more; else it is how daemons are told to reload. */
+function hungUp(control: Control, stop: SignalledStop, { terminal, log }: ServeParts): void {
+  if (terminal.isInteractive) {
+    stop.request("SIGHUP", false);
+    return;
+  }
+  void Promise.resolve(control.reload()).then((outcome) => {
+    if (outcome.outcome !== "refused") return;
+    log.warn({ problem: outcome.message }, "SIGHUP: no rolling restart");
+  });
 }
 
 function controlOf(

@@ -195,7 +195,7 @@ export const OPTION_TABLE: OptionTable = {
       { default: 0, min: 1, max: 10_000_000, unit: "connections" },
       "The most connections at a time, over all listeners. One more is refused with 3004 " +
         "(overloaded) and told when to come back. Accepting stops before files run out, whatever " +
-        "this says.",
+        "this says. Workers share it, four times a second, so that one may refuse a little early.",
     ),
     "90% of the files that the process may open",
   ),

@@ -167,7 +167,8 @@ export class Server implements ListenersOwner {
     const broadcast = new Broadcast(pool, clock, this.#writers());
     this.#delivery = new Delivery(this.registry, broadcast, this.#bus, (error) => {
       this.topics.goLocal();
-      this.log.warn({ err: error }, "the bus to the other workers has ended: serving alone");
+      const fields = error === null ? {} : { err: error };
+      this.log.warn(fields, "the bus to the other workers has ended: serving alone");
     });
     this.closedRing = new ClosedRing(options.debug.closedRing, clock);
     this.#ticker = new Ticker(clock, wheel, counters, (lag) => this.#onTick(lag));

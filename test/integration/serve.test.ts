@@ -107,6 +107,17 @@ const tcpClient = ({ ports }: Serving): Promise<RawClient> =>
   RawClient.active({ port: ports.tcp, transport: "tcp" });
 
 describe("the process of holdfast serve", () => {
+  it("goes on at SIGHUP, having no workers to replace, and says so", async () => {
+    const serving = await serve();
+    serving.child.kill("SIGHUP");
+    await until(() => serving.out().includes("SIGHUP: one process has no workers"), serving);
+    const client = await tcpClient(serving);
+    await client.echo("still there");
+    client.end();
+    serving.child.kill("SIGTERM");
+    expect(await serving.ended).toEqual({ code: 0, signal: null });
+  });
+
   it("serves both transports, and on SIGTERM says GoAway to all and ends with 0", async () => {
     const serving = await serve(["--drain-grace-ms=200", "--drain-close-spread-ms=100"]);
     expect(await readyz(serving)).toBe(200);

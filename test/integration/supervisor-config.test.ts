@@ -1,5 +1,6 @@
 // The configuration file is written a thousand times, often badly, while clients are connected:
 // what is served is always one whole configuration, and nobody notices but by what it says.
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -214,5 +215,30 @@ test("SIGHUP with a broken file keeps the configuration, and every worker", asyn
   await server.until(() => server.workerPids.size === 4, "with a whole file both are restarted");
   await server.until(async () => (await server.reloadState()).completed === 1, "it is done");
   expect(await hashesOf(server)).not.toContain(hash);
+  expect(await server.stop()).toBe(0);
+});
+
+test("SIGHUP while it starts is refused and does not end it", async () => {
+  const flags = ["--tcp-transport=tcp-net", "--websocket-enabled=false"];
+  const server = SupervisedServer.launch({ workers: 1, flags }, onTestFinished);
+  await server.logged(({ msg }) => msg === "a worker starts", "it starts");
+  server.child.kill("SIGHUP");
+  await server.logged(({ msg }) => String(msg).startsWith("SIGHUP:"), "it is told");
+  await server.serving();
+  expect((await server.reloadState()).completed).toBe(0);
+  expect(await server.stop()).toBe(0);
+});
+
+test("a configuration that came through a pipe is not watched, and hinders no reload", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-fifo-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, "holdfast.yaml");
+  execFileSync("mkfifo", [file]);
+  const flags = [`--config=${file}`, "--tcp-transport=tcp-net", "--websocket-enabled=false"];
+  const server = SupervisedServer.launch({ workers: 1, flags }, onTestFinished);
+  writeFileSync(file, textOf(200));
+  await server.serving();
+  expect((await server.stats()).supervisor.config.refused).toBe(0);
+  expect(await server.reload()).toMatchObject({ problem: null, completed: 1 });
   expect(await server.stop()).toBe(0);
 });
