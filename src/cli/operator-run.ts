@@ -13,6 +13,8 @@ import type { Terminal } from "./terminal.ts";
 
 /** How often a rolling restart is looked at. */
 const LOOK_MS = 250;
+/** A server remembers more restarts than these. */
+const PAST_MIN = 10;
 /** Lines that are not read by a person at a terminal are not cut. */
 const UNLIMITED_WIDTH = 10_000;
 
@@ -82,28 +84,35 @@ async function reload(asking: Asking): Promise<ExitCode> {
     );
   }
   // One that was under way may have begun too early for what it is to pick up.
-  const over = state.completed + state.failed + (outcome === "running" ? 2 : 1);
-  return await waitForReload(asking, state.failed, over);
+  const run = state.completed + state.failed + (outcome === "running" ? 2 : 1);
+  return await waitForReload(asking, run);
 }
 
-/** @param over how many restarts are over when the one that was asked for is. */
-async function waitForReload(asking: Asking, failed: number, over: number): Promise<ExitCode> {
+/** @param run which of the restarts since the server's start was asked for. */
+async function waitForReload(asking: Asking, run: number): Promise<ExitCode> {
   let shown = "";
   for (;;) {
     const answer = await asking.client.get("/reload");
     if (answer.status !== 200) return told(answer, asking, () => "");
     const state = answer.body as unknown as ReloadState;
-    const isOver = state.completed + state.failed >= over;
-    const progress = `${state.slotsDone} of ${state.slots} workers replaced\n`;
-    if (isOver && state.problem !== null && state.failed > failed) {
-      asking.terminal.writeError(`holdfast: the rolling restart failed: ${plain(state.problem)}\n`);
+    const outcome = state.past.find((one) => one.run === run);
+    const progress = replacedText(outcome?.slotsDone ?? state.slotsDone, state.slots);
+    if (outcome?.problem != null) {
+      const why = plain(outcome.problem);
+      asking.terminal.writeError(`holdfast: the rolling restart failed: ${why}\n`);
       return EXIT.FAILED;
     }
+    // One that is over and not remembered any more was followed by many.
+    const isOver = outcome !== undefined || state.completed + state.failed >= run + PAST_MIN;
     if (isOver) return told(answer, asking, () => progress);
     if (asking.terminal.isInteractive && progress !== shown) asking.terminal.write(progress);
     shown = progress;
     await new Promise<void>((resolve) => void systemClock.after(LOOK_MS, resolve));
   }
+}
+
+function replacedText(done: number, slots: number): string {
+  return `${done} of ${slots} workers replaced\n`;
 }
 
 /** Writes what it means, or why it was refused. */

@@ -47,6 +47,15 @@ export type ControlOutcome =
   | { readonly outcome: "started" | "running" }
   | { readonly outcome: "refused"; readonly message: string };
 
+/** A rolling restart that is over. */
+export interface ReloadOutcome {
+  /** Counted since the start, from 1. */
+  readonly run: number;
+  readonly slotsDone: number;
+  /** Why it failed; null: every worker was replaced. */
+  readonly problem: string | null;
+}
+
 export interface ReloadState {
   readonly state: "idle" | "running";
   /** Rolling restarts that replaced every worker. */
@@ -58,6 +67,8 @@ export interface ReloadState {
   readonly slots: number;
   /** Why the last one failed; null: it did not. */
   readonly problem: string | null;
+  /** The last that are over, newest first. */
+  readonly past: readonly ReloadOutcome[];
 }
 
 /** The worker that would have to answer does not. */

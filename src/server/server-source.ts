@@ -71,6 +71,7 @@ const NO_RELOADS: ReloadState = {
   completed: 0,
   failed: 0,
   slotsDone: 0,
+  past: [],
   slots: 0,
   problem: null,
 };

@@ -3,20 +3,11 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../observe/log.ts";
+import type { ReloadState } from "../server/admin-source.ts";
 import type { Slot } from "./slot.ts";
 
-export interface ReloadReport {
-  readonly state: "idle" | "running";
-  /** Rolling restarts that replaced every worker. */
-  readonly completed: number;
-  /** Ones that stopped at a worker which did not become ready. */
-  readonly failed: number;
-  /** Of the one that is running, or ran last. */
-  readonly slotsDone: number;
-  readonly slots: number;
-  /** Why the last one failed; null: it did not. */
-  readonly problem: string | null;
-}
+/** Outcomes that are remembered. */
+const PAST_MAX = 16;
 
 /** What a rolling restart asks of the supervisor. */
 export interface RollingSteps {
@@ -31,10 +22,10 @@ export class RollingRestart {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #steps: RollingSteps;
-  #report: ReloadReport;
-  #running: Promise<ReloadReport> | null = null;
+  #report: ReloadState;
+  #running: Promise<ReloadState> | null = null;
   /** Asked for while one was running: what has been replaced may have been too early. */
-  #next: Promise<ReloadReport> | null = null;
+  #next: Promise<ReloadState> | null = null;
   #isStopped: boolean = false;
 
   constructor(slots: readonly Slot[], log: Log, clock: Clock, steps: RollingSteps) {
@@ -43,15 +34,15 @@ export class RollingRestart {
     this.#clock = clock;
     this.#steps = steps;
     const counts = { completed: 0, failed: 0, slotsDone: 0, slots: slots.length };
-    this.#report = { state: "idle", ...counts, problem: null };
+    this.#report = { state: "idle", ...counts, problem: null, past: [] };
   }
 
-  get report(): ReloadReport {
+  get report(): ReloadState {
     return this.#report;
   }
 
   /** Many requests while one is running make one more. Resolves when the requested one is over. */
-  run(): Promise<ReloadReport> {
+  run(): Promise<ReloadState> {
     if (this.#running === null) {
       this.#steps.begins();
       this.#running = this.#replaceAll().finally(() => {
@@ -72,7 +63,7 @@ export class RollingRestart {
     this.#isStopped = true;
   }
 
-  async #replaceAll(): Promise<ReloadReport> {
+  async #replaceAll(): Promise<ReloadState> {
     const startedAt = this.#clock.now();
     this.#report = { ...this.#report, state: "running", slotsDone: 0, problem: null };
     this.#log.info({ slots: this.#slots.length }, "rolling restart: begins");
@@ -90,11 +81,14 @@ export class RollingRestart {
     return this.#end(null);
   }
 
-  #end(problem: string | null): ReloadReport {
+  #end(problem: string | null): ReloadState {
     const { completed, failed } = this.#report;
     const counts =
       problem === null ? { completed: completed + 1, failed } : { completed, failed: failed + 1 };
-    this.#report = { ...this.#report, ...counts, state: "idle", problem };
+    const { slotsDone, past } = this.#report;
+    const outcome = { run: counts.completed + counts.failed, slotsDone, problem };
+    const remembered = [outcome, ...past].slice(0, PAST_MAX);
+    this.#report = { ...this.#report, ...counts, state: "idle", problem, past: remembered };
     if (problem !== null) this.#log.error({ problem }, "rolling restart: stopped half way");
     return this.#report;
   }

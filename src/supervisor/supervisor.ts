@@ -9,13 +9,14 @@ import { Prng } from "../base/prng.ts";
 import { Hub } from "../bus/hub.ts";
 import type { Options } from "../config/options.ts";
 import type { Log } from "../observe/log.ts";
+import type { ReloadState } from "../server/admin-source.ts";
 import { Adoption } from "./adoption.ts";
 import { sent } from "./config-swap.ts";
 import { Configuration } from "./configuration.ts";
 import { IPC_VERSION, REPORT_MS, type StartMessage } from "./ipc.ts";
 import type { ListeningSockets } from "./listening-sockets.ts";
 import { RestartPolicy } from "./restart-policy.ts";
-import { type ReloadReport, RollingRestart } from "./rolling-restart.ts";
+import { RollingRestart } from "./rolling-restart.ts";
 import { nextShares } from "./shares.ts";
 import { reasonOf, Slot, type SlotOwner } from "./slot.ts";
 import { busFileOf, type NamedSocket, type Spawned } from "./spawn.ts";
@@ -140,7 +141,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
    * Replaces every worker, slot by slot. The rolling part of the configuration comes into force.
    * Requests while one is running make one more.
    */
-  reload(): Promise<ReloadReport> {
+  reload(): Promise<ReloadState> {
     if (this.#state !== "serving") return Promise.resolve(this.rolling.report);
     return this.rolling.run();
   }

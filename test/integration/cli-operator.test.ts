@@ -216,7 +216,12 @@ describe("holdfast reload", () => {
     slotsDone: 1,
     state: "running",
     problem: null,
+    past: [{ run: 2, slotsDone: 0, problem: "an earlier one" }],
   };
+  const well = (run: number): object => ({ past: [{ run, slotsDone: 2, problem: null }] });
+  const ill = (run: number, problem: string): object => ({
+    past: [{ run, slotsDone: 0, problem }],
+  });
   /** A server whose rolling restart ends as given, at the second look. */
   const restarting = (outcome: string, ends: readonly object[]): Promise<string> => {
     let looks = 0;
@@ -231,21 +236,20 @@ describe("holdfast reload", () => {
   };
 
   it("--wait ends when it is over", async () => {
-    const done = { state: "idle", completed: 2, slotsDone: 2 };
-    const admin = await restarting("started", [{}, done]);
+    const admin = await restarting("started", [{}, well(3)]);
     const { code, out } = await run(["reload", "--wait", "--admin", admin]);
     expect({ code, out }).toEqual({ code: 0, out: "2 of 2 workers replaced\n" });
   });
 
   it("--wait fails when it failed, and says why", async () => {
-    const admin = await restarting("started", [{}, { failed: 2, problem: "slot 1: no" }]);
+    const admin = await restarting("started", [{}, ill(3, "slot 1: no")]);
     const { code, error } = await run(["reload", "--wait", "--admin", admin]);
     expect(code).toBe(1);
     expect(error).toContain("slot 1: no");
   });
 
   it("--wait waits for the one after the one that was under way", async () => {
-    const admin = await restarting("running", [{ completed: 2 }, { completed: 3, slotsDone: 2 }]);
+    const admin = await restarting("running", [ill(3, "too early"), well(4)]);
     expect(await run(["reload", "--wait", "--admin", admin])).toMatchObject({
       code: 0,
       out: "2 of 2 workers replaced\n",

@@ -29,7 +29,15 @@ const FACTS: SupervisorFacts = {
   },
   connectionsMax: null,
   slotStates: [],
-  reload: { state: "idle", completed: 0, failed: 0, slotsDone: 0, slots: 3, problem: null },
+  reload: {
+    state: "idle",
+    completed: 0,
+    failed: 0,
+    slotsDone: 0,
+    slots: 3,
+    problem: null,
+    past: [],
+  },
   bus: { frames: 0, bytes: 0, dropped: 0 },
 };
 
