@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { systemClock } from "../base/clock.ts";
 import { nodeName, readMachine } from "../config/machine.ts";
 import { createLog } from "../observe/log.ts";
-import type { ToWorker } from "../supervisor/ipc.ts";
+import type { Envelope, ToWorker } from "../supervisor/ipc.ts";
 import { Worker } from "../supervisor/worker.ts";
 import { EXIT } from "./exit-code.ts";
 
@@ -30,7 +30,8 @@ const worker = new Worker({
     send(message) {
       if (!process.connected) return Promise.resolve();
       return new Promise((resolve) => {
-        process.send!(message, undefined, undefined, () => resolve());
+        const envelope: Envelope = { holdfast: message };
+        process.send!(envelope, undefined, undefined, () => resolve());
       });
     },
   },

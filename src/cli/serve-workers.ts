@@ -32,6 +32,9 @@ import { SignalledStop } from "./signalled-stop.ts";
 import { stopMs } from "./stop-time.ts";
 import type { Terminal } from "./terminal.ts";
 
+/** One reads its code while another compiles. */
+const STARTS_PER_CORE = 2;
+
 /** Resolves when a signal, or an operator, has stopped it. */
 export async function serveWorkers(parts: ServeParts): Promise<void> {
   const { terminal, events, log } = parts;
@@ -60,12 +63,14 @@ async function newSupervisor(
   machine: Machine,
   { terminal, log }: ServeParts,
 ): Promise<Supervisor> {
-  const slots = workerCount(options, machine.fileLimit, availableParallelism());
+  const cores = availableParallelism();
+  const slots = workerCount(options, machine.fileLimit, cores);
   runPreflight(options, slots, connectionMax(options, machine, slots), log);
   const inherited = inheritedSockets(terminal.env, process.pid);
   const sockets = await ListeningSockets.open({ options, slots, inherited, hasWebSocket });
   const spawn = spawnWorker;
-  return new Supervisor({ options, slots, sockets, clock: systemClock, log, spawn });
+  const startsMax = STARTS_PER_CORE * cores;
+  return new Supervisor({ options, slots, startsMax, sockets, clock: systemClock, log, spawn });
 }
 
 /** Also with the operators' listener and the configuration file, which end with it. */
@@ -218,6 +223,7 @@ function factsOf(
     node: options.node.name!,
     uptimeMs: Math.round(uptimeMs),
     fileLimit,
+    topics: hub.topicCount,
     connectionsMax: configuration.running.connection.max,
     slots: slots.length,
     slotStates: slots.map((slot) => slot.state),

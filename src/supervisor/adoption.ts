@@ -19,12 +19,6 @@ export class Adoption {
     this.#socketsOf = socketsOf;
   }
 
-  /** Slot number -> worker that accepts for it. */
-  get adopted(): ReadonlyMap<number, number> {
-    const entries = [...this.#adopters].map(([slot, by]) => [slot.index, by.worker] as const);
-    return new Map(entries);
-  }
-
   /** To be called a few times a second. */
   look(nowMs: number): void {
     for (const slot of this.#slots) this.#lookAt(slot, nowMs);

@@ -28,11 +28,6 @@ export class ConfigSwap {
     this.#clock = clock;
   }
 
-  /** Whether a vote is under way. */
-  get isVoting(): boolean {
-    return this.#vote !== null;
-  }
-
   /**
    * One at a time. Resolves with why it was refused, by all of them then; null: all have swapped
    * or do so once they are heard of. A worker that ends meanwhile has no vote.
@@ -61,7 +56,8 @@ export class ConfigSwap {
   }
 
   voted(worker: WorkerHandle, change: number, refusal: string | null): void {
-    if (this.#vote?.change !== change || !this.#vote.voters.delete(worker)) return;
+    if (this.#vote === null || this.#vote.change !== change) return;
+    if (!this.#vote.voters.delete(worker)) return;
     if (refusal !== null) this.#decide(`worker ${worker.worker}: ${refusal}`);
     else if (this.#vote.voters.size === 0) this.#decide(null);
   }

@@ -94,18 +94,32 @@ export type ToSupervisor =
   | ({ readonly type: "last" } & LastFigures)
   | { readonly type: "answer"; readonly seq: number; readonly answer: OperatorAnswer | null };
 
-const TYPES: ReadonlySet<string> = new Set([
-  "ready",
-  "report",
-  "failed",
-  "prepared",
-  "last",
-  "answer",
-] satisfies ToSupervisor["type"][]);
+/** As it goes over the channel: what an application sends by process.send() is none of ours. */
+export interface Envelope {
+  readonly holdfast: ToSupervisor;
+}
 
-/** Null: nothing this supervisor knows; newer code may say more. */
-export function readReply(message: unknown): ToSupervisor | null {
-  if (typeof message !== "object" || message === null) return null;
-  const { type } = message as { readonly type?: unknown };
-  return typeof type === "string" && TYPES.has(type) ? (message as ToSupervisor) : null;
+/** Null: nothing this supervisor understands; newer code may say more. */
+export function readReply(envelope: unknown): ToSupervisor | null {
+  const { holdfast } = (envelope ?? {}) as { readonly holdfast?: unknown };
+  if (typeof holdfast !== "object" || holdfast === null) return null;
+  const message = holdfast as ToSupervisor;
+  switch (message.type) {
+    case "ready":
+      return Array.isArray(message.listeners) && isCount(message.connectionsMax) ? message : null;
+    case "report":
+      return isCount(message.served) && isCount(message.connectionsMax) ? message : null;
+    case "failed":
+      return typeof message.message === "string" ? message : null;
+    case "prepared":
+    case "last":
+    case "answer":
+      return message;
+    default:
+      return null;
+  }
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

@@ -132,8 +132,12 @@ async function hold(
     const [address] = given.map((file) => inheritedAddress(file));
     return { listener, address: address!, files: given };
   }
-  if (listener === "websocket" && !isNative) return null;
   const wanted = wantedOf(listener, options);
+  if (listener === "websocket" && !isNative) {
+    // Workers will share it with whoever is there: nobody must be.
+    closeHeldSockets((await openSharedSocket(wanted)).files);
+    return null;
+  }
   const opened: HeldSockets = isNative
     ? await openHeldSockets({ ...wanted, count: slots })
     : await openSharedSocket(wanted);

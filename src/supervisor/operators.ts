@@ -41,6 +41,8 @@ export interface SupervisorFacts {
   readonly node: string;
   readonly uptimeMs: number;
   readonly fileLimit: number | null;
+  /** That somebody subscribes to, on any worker. */
+  readonly topics: number;
   /** connection.max; null: as many as all workers can hold. */
   readonly connectionsMax: number | null;
   readonly slots: number;
@@ -156,6 +158,7 @@ export class Operators implements AdminSource {
     return {
       ...merged,
       connections: { ...merged.connections, max },
+      topics: { ...merged.topics, count: facts.topics },
       workers: this.#poll.workers
         .toSorted((a, b) => a.slot - b.slot || a.worker - b.worker)
         .map((view) => workerRow(view, asked)),

@@ -6,6 +6,7 @@ import type { Log } from "../observe/log.ts";
 import type { ReloadState } from "../server/admin-source.ts";
 import type { Slot } from "./slot.ts";
 
+const STOPS = "the server stops";
 /** Outcomes that are remembered. */
 const PAST_MAX = 16;
 
@@ -68,8 +69,9 @@ export class RollingRestart {
     this.#report = { ...this.#report, state: "running", slotsDone: 0, problem: null };
     this.#log.info({ slots: this.#slots.length }, "rolling restart: begins");
     for (const slot of this.#slots) {
-      if (this.#isStopped) return this.#end("the server stops");
+      if (this.#isStopped) return this.#end(STOPS);
       const problem = await slot.replace();
+      if (this.#isStopped) return this.#end(STOPS);
       if (problem !== null) {
         return this.#end(`slot ${slot.index}: the new worker failed: ${problem}`);
       }
@@ -89,7 +91,8 @@ export class RollingRestart {
     const outcome = { run: counts.completed + counts.failed, slotsDone, problem };
     const remembered = [outcome, ...past].slice(0, PAST_MAX);
     this.#report = { ...this.#report, ...counts, state: "idle", problem, past: remembered };
-    if (problem !== null) this.#log.error({ problem }, "rolling restart: stopped half way");
+    if (problem === STOPS) this.#log.info({}, "rolling restart: ended, since the server stops");
+    else if (problem !== null) this.#log.error({ problem }, "rolling restart: stopped half way");
     return this.#report;
   }
 }

@@ -43,8 +43,6 @@ export interface SlotOwner {
   startWorker(slot: Slot, isReplacement: boolean): WorkerHandle;
   /** A worker of the slot serves now. */
   onServing(slot: Slot): void;
-  /** The one that served is gone, or goes, and no successor is there. */
-  onDown(slot: Slot): void;
 }
 
 const STOPPING = "the server stops";
@@ -128,6 +126,11 @@ export class Slot {
 
   ready(worker: WorkerHandle): void {
     if (worker !== this.#starting) return;
+    if (this.#state === "stopped") {
+      // It was ready in the moment in which it was ended.
+      worker.drain(true);
+      return;
+    }
     this.#starting = null;
     const old = this.#serving;
     this.#serving = worker;
@@ -225,7 +228,6 @@ export class Slot {
 
   #down(): void {
     this.downSince = this.#parts.clock.now();
-    this.#owner.onDown(this);
   }
 
   #settle(outcome: Replacement): void {

@@ -17,7 +17,7 @@ import { IPC_VERSION, REPORT_MS, type StartMessage } from "./ipc.ts";
 import type { ListeningSockets } from "./listening-sockets.ts";
 import { RestartPolicy } from "./restart-policy.ts";
 import { RollingRestart } from "./rolling-restart.ts";
-import { nextShares } from "./shares.ts";
+import { nextShares, type Sharer } from "./shares.ts";
 import { reasonOf, Slot, type SlotOwner } from "./slot.ts";
 import { busFileOf, type NamedSocket, type Spawned } from "./spawn.ts";
 import {
@@ -32,6 +32,9 @@ const EXIT_MS = 5_000;
 /** After a second signal. */
 const HASTENED_EXIT_MS = 2_000;
 
+/** Who has a share and does not run yet. */
+const NOBODY: Sharer = { served: 0, confirmed: 0, told: 0, isAccepting: true };
+
 /** What a supervisor asks of its listening sockets. */
 export type HeldListeners = Pick<
   ListeningSockets,
@@ -42,6 +45,8 @@ export interface SupervisorParts {
   /** With node.name given, so that all workers have one. */
   readonly options: Options;
   readonly slots: number;
+  /** Workers that are started at a time; more would only wait for a core, within their patience. */
+  readonly startsMax: number;
   readonly sockets: HeldListeners;
   readonly clock: Clock;
   readonly log: Log;
@@ -120,7 +125,7 @@ export class Supervisor implements SlotOwner, WorkerHandler {
    */
   async start(): Promise<void> {
     this.#state = "starting";
-    for (const slot of this.slots) slot.begin();
+    this.#beginSlots();
     this.#tickDue = this.#clock.now();
     // After the last was begun: the first must not be given all.
     this.#tick();
@@ -192,10 +197,9 @@ export class Supervisor implements SlotOwner, WorkerHandler {
   }
 
   onServing(): void {
+    if (this.#state === "starting") this.#beginSlots();
     this.#wake();
   }
-
-  onDown(): void {}
 
   onReady(worker: WorkerHandle): void {
     this.configuration.proved(worker);
@@ -226,13 +230,23 @@ export class Supervisor implements SlotOwner, WorkerHandler {
     this.#buses.get(worker.worker)?.destroy();
     this.#buses.delete(worker.worker);
     this.configuration.ended(worker);
-    this.onWorkerEnded(worker);
+    try {
+      this.onWorkerEnded(worker);
+    } catch (error) {
+      this.log.error({ worker: worker.worker, err: error }, "its last figures are not understood");
+    }
     if (this.#state === "starting") {
       this.#startFailure ??= end;
       for (const slot of this.slots) slot.stop();
     }
     this.#slotOf(worker).ended(worker, end);
     this.#wake();
+  }
+
+  #beginSlots(): void {
+    let free =
+      this.#parts.startsMax - this.slots.filter(({ state }) => state === "starting").length;
+    for (const slot of this.slots) if (slot.state === "idle" && free-- > 0) slot.begin();
   }
 
   #startMessage(worker: WorkerHandle): StartMessage {
@@ -291,16 +305,15 @@ export class Supervisor implements SlotOwner, WorkerHandler {
       for (const worker of sharers) this.#tellShare(worker, null);
       return;
     }
-    const shares = nextShares(
-      max,
-      sharers.map((worker) => ({
-        served: worker.served,
-        confirmed: worker.report?.connectionsMax ?? 0,
-        told: worker.toldMax ?? 0,
-        isAccepting: worker.state === "starting" || worker.state === "serving",
-      })),
-      this.#shareTurn++,
-    );
+    const known = sharers.map((worker) => ({
+      served: worker.served,
+      confirmed: worker.report?.connectionsMax ?? 0,
+      told: worker.toldMax ?? 0,
+      isAccepting: worker.state === "starting" || worker.state === "serving",
+    }));
+    // Room is kept for those that are to come.
+    const idle = this.slots.filter(({ state }) => state === "idle").map(() => NOBODY);
+    const shares = nextShares(max, [...known, ...idle], this.#shareTurn++);
     for (const [index, worker] of sharers.entries()) this.#tellShare(worker, shares[index]!);
   }
 

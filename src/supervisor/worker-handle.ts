@@ -179,7 +179,12 @@ export class WorkerHandle implements ProcessHandler {
     const message = readReply(given);
     if (message === null || this.#state === "ended") return;
     this.#lastHeard = this.#clock.now();
-    this.#take(message);
+    try {
+      this.#take(message);
+    } catch (error) {
+      // Other code than ours, or a defect of it, that does not keep to what was agreed.
+      this.kill(`it sent what cannot be understood (${message.type}): ${String(error)}`);
+    }
   }
 
   onExit(code: number | null, signal: string | null, problem: string | null): void {

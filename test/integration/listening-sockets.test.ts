@@ -1,4 +1,5 @@
-import { connect } from "node:net";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { optionsFrom } from "../../src/config/resolve.ts";
 import type { PartialOptions } from "../../src/config/options.ts";
@@ -85,6 +86,15 @@ describe.runIf(hasNative)("listening sockets, held natively", () => {
 
 describe("listening sockets on node:net", () => {
   const tcp = { transport: "tcp-net" } as const;
+
+  it("are refused where somebody listens for WebSocket, who would share the port", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    onTestFinished(() => void other.close());
+    const { port } = other.address() as AddressInfo;
+    const failure = await open(2, { tcp, websocket: { port } }).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: "HOLDFAST_LISTEN_FAILED" });
+  });
 
   it("are one for all slots, and none for WebSocket, which listens by itself", async () => {
     const sockets = await open(3, { tcp });

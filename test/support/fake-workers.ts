@@ -29,6 +29,8 @@ export class FakeWorker implements WorkerProcess {
   startedWith: Options | null = null;
   share: number = 0;
   isGone: boolean = false;
+  /** A signal does not end it at once: the test does. */
+  endsSlowly: boolean = false;
   hasStarted: boolean = false;
   #hash: string = "";
   #prepared: SentConfig | null = null;
@@ -67,18 +69,23 @@ export class FakeWorker implements WorkerProcess {
         return;
       case "drain":
         this.state = "draining";
-        if (message.hasten) this.exit(0);
+        if (message.hasten && !this.endsSlowly) this.exit(0);
         return;
       default:
     }
   }
 
   kill(): void {
-    this.exit(null, "SIGKILL");
+    if (!this.endsSlowly) this.exit(null, "SIGKILL");
   }
 
   say(message: unknown): void {
-    if (!this.isGone) this.#handler.onMessage(message);
+    if (!this.isGone) this.#handler.onMessage({ holdfast: message });
+  }
+
+  /** As an application's own process.send() would. */
+  sayBare(message: unknown): void {
+    this.#handler.onMessage(message);
   }
 
   ready(): void {
@@ -111,12 +118,15 @@ export class SupervisorStage {
   readonly workers: FakeWorker[] = [];
   readonly supervisor: Supervisor;
   isClosed: boolean = false;
+  /** Of workers that are started from now on. */
+  endsSlowly: boolean = false;
 
-  constructor(slots: number, options: PartialOptions = {}) {
+  constructor(slots: number, options: PartialOptions = {}, startsMax: number = slots) {
     const name = "stage";
     this.supervisor = new Supervisor({
       options: optionsFrom({ ...options, node: { name } }),
       slots,
+      startsMax,
       sockets: {
         sockets: [],
         inheritedFiles: [],
@@ -160,6 +170,7 @@ export class SupervisorStage {
 
   #spawn(handler: ProcessHandler): Spawned {
     const process = new FakeWorker(1_000 + this.workers.length, handler);
+    process.endsSlowly = this.endsSlowly;
     this.workers.push(process);
     return { process, bus: new PassThrough() as unknown as Socket };
   }

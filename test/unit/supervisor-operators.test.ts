@@ -27,6 +27,7 @@ const FACTS: SupervisorFacts = {
     refused: 0,
     problem: null,
   },
+  topics: 0,
   connectionsMax: null,
   slotStates: [],
   reload: {

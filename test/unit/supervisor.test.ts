@@ -53,14 +53,34 @@ describe("starting", () => {
 
   it("takes what nobody knows from a worker without a word", async () => {
     const stage = await new SupervisorStage(1).serve();
-    for (const said of [null, 7, "ready", {}, { type: "dance" }, { type: 1 }, []]) {
+    const ready = { type: "ready", listeners: null, connectionsMax: 1 };
+    const report = { type: "report", state: "serving", served: -1, connectionsMax: 1 };
+    for (const said of [null, 7, "ready", {}, { type: "dance" }, { type: 1 }, [], ready, report]) {
       stage.newest.say(said);
     }
+    stage.newest.say({ ...report, served: 1, connectionsMax: "many" });
+    stage.newest.sayBare({ type: "ready", listeners: [], connectionsMax: 1 });
+    stage.newest.say({ type: "prepared" });
     stage.newest.say({ type: "answer", seq: 99, answer: null });
     stage.newest.say({ type: "prepared", change: 99, refusal: null });
     stage.newest.ready();
     expect(stage.supervisor.state).toBe("serving");
     expect(stage.workers).toHaveLength(1);
+  });
+});
+
+describe("many workers", () => {
+  it("are started a few at a time", async () => {
+    const stage = new SupervisorStage(6, { connection: { max: 60 } }, 2);
+    const started = stage.supervisor.start();
+    expect(stage.workers).toHaveLength(2);
+    expect(stage.workers.map(({ share }) => share)).toEqual([10, 10]);
+    stage.workers[1]!.ready();
+    expect(stage.workers).toHaveLength(3);
+    for (let index = 0; index < 6; index++) if (index !== 1) stage.workers[index]!.ready();
+    await started;
+    await stage.pass(500);
+    expect(stage.workers.map(({ share }) => share)).toEqual([10, 10, 10, 10, 10, 10]);
   });
 });
 
@@ -521,6 +541,18 @@ describe("connection.max", () => {
 });
 
 describe("stopping", () => {
+  it("ends a worker that becomes ready in the same moment", async () => {
+    const stage = new SupervisorStage(1);
+    stage.endsSlowly = true;
+    const started = stage.supervisor.start();
+    const stopped = stage.supervisor.stop();
+    stage.newest.ready();
+    expect(stage.newest.heard("drain")).toEqual([{ type: "drain", hasten: true }]);
+    stage.newest.exit(null, "SIGKILL");
+    await Promise.all([started, stopped]);
+    expect(stage.supervisor.state).toBe("stopped");
+  });
+
   it("drains all, closes the sockets at once, and ends with the last worker", async () => {
     const stage = await new SupervisorStage(2).serve();
     let isStopped = false;
