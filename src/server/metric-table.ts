@@ -254,7 +254,9 @@ function troubleRows(): Row[] {
     {
       name: "holdfast_loop_lag_seconds",
       type: "histogram",
-      help: "How late the event loop came to a timer that is due every 50 ms.",
+      help:
+        "How late the event loop came to a timer that is due every 50 ms; every 200 ms where " +
+        "workers outnumber the cores.",
       labels: NO_LABELS,
       bounds: LAG_MS,
       scale: MILLISECONDS,

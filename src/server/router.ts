@@ -289,6 +289,9 @@ function isThenable(answer: unknown): answer is PromiseLike<CallAnswer> {
  */
 const HANDLERS_PER_CALL = 4;
 
+/** A deadline that comes early by less than this nobody can tell from a late answer. */
+const FINE_TICK_MS = 50;
+
 /** Synchronous calls of which one is timed; a power of two. Asynchronous ones all are. */
 const TIMED_ONE_IN = 16;
 
@@ -329,7 +332,9 @@ class PendingCall implements TimerOwner, Work {
     connection.callBegan();
     if (context.timeoutMs === 0) return;
     this.#timer = wheel.create(this);
-    wheel.arm(this.#timer, wheel.nowTick + wheel.ticks(context.timeoutMs));
+    // The tick under way has partly passed: no call that may last longer than one ends within it.
+    const ticks = wheel.ticks(context.timeoutMs) + (wheel.tickMs > FINE_TICK_MS ? 1 : 0);
+    wheel.arm(this.#timer, wheel.nowTick + ticks);
   }
 
   onDeadline(): void {

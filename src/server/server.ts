@@ -1,6 +1,7 @@
 // The server: listeners, what they share, and the life of the whole. Everything else in this folder
 // is a part that is put together here.
 
+import { availableParallelism } from "node:os";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
@@ -41,7 +42,7 @@ import { Drain } from "./drain.ts";
 import { type Listener, SERIALS_PER_WORKER } from "./listener.ts";
 import type { ListenerSpec } from "./listener-spec.ts";
 import { type InheritedSockets, Listeners, type ListenersOwner } from "./listeners.ts";
-import { processContext, TICK_MS } from "./process-context.ts";
+import { processContext } from "./process-context.ts";
 import { Registry } from "./registry.ts";
 import { type CallHandler, Router } from "./router.ts";
 import { serverControl, ServerSource } from "./server-source.ts";
@@ -49,8 +50,8 @@ import { Session } from "./session.ts";
 import { Ticker } from "./ticker.ts";
 import { type TopicLimits, Topics } from "./topics.ts";
 
-/** Files are counted once a second: the kernel walks all of them for it. */
-const LOOK_TICKS = 1_000 / TICK_MS;
+/** Files are counted so often, in milliseconds: the kernel walks all of them for it. */
+const LOOK_MS = 1_000;
 
 /** What a server is built from; the defaults are the real ones. */
 export interface ServerParts {
@@ -147,7 +148,9 @@ export class Server implements ListenersOwner {
     this.log = parts.log ?? silentLog;
     this.#hooks = parts.hooks ?? {};
     this.#bus = parts.bus ?? null;
-    this.shared = processContext(clock, parts.seed, sendBudgetBytes(options, machine));
+    const isCrowded = (parts.processes ?? 1) > availableParallelism();
+    const budgetBytes = sendBudgetBytes(options, machine);
+    this.shared = processContext(clock, parts.seed, budgetBytes, isCrowded);
     const { wheel, counters, pool, scope } = this.shared;
     this.router = this.#newRouter(wheel, scope, clock);
     this.#serial = (parts.worker ?? 0) * SERIALS_PER_WORKER;
@@ -474,7 +477,7 @@ export class Server implements ListenersOwner {
 
   #onTick(lagMs: number): void {
     this.lagMs.observe(lagMs);
-    if (++this.#ticks % LOOK_TICKS === 0) this.admission.look();
+    if (++this.#ticks % (LOOK_MS / this.shared.wheel.tickMs) === 0) this.admission.look();
   }
 
   #newAdmin(parts: ServerParts): Admin | null {
