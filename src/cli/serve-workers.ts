@@ -17,7 +17,7 @@ import { Operators, type SupervisorFacts } from "../supervisor/operators.ts";
 import { inheritedSockets } from "../supervisor/socket-activation.ts";
 import { spawnWorker } from "../supervisor/spawn.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
-import { workerCount } from "../supervisor/worker-count.ts";
+import { FILES_OF_WORKER, workerCount } from "../supervisor/worker-count.ts";
 import { loadUws } from "../transport/uws.ts";
 import {
   adminFacts,
@@ -260,8 +260,7 @@ function announce(
     })),
     ...adminFacts(admin?.address ?? null),
   ];
-  const ofWorkers = ready.reduce((sum, { connectionsMax }) => sum + connectionsMax, 0);
-  const connectionsMax = Math.min(options.connection.max ?? Infinity, ofWorkers);
+  const connectionsMax = mostConnections(options, slots.length, readMachine());
   if (terminal.isInteractive) {
     const notes = [
       ...(options.websocket.enabled && !hasWebSocket ? [NO_WEBSOCKET] : []),
@@ -273,4 +272,11 @@ function announce(
   for (const entry of facts) log.info({ ...entry }, "listening");
   const limits = { workers: slots.length, connectionsMax };
   log.info({ version, nodeVersion: process.versions.node, ...limits }, "serving");
+}
+
+/** What is asked for, as far as the files of so many workers go. */
+function mostConnections(options: Options, workers: number, machine: Machine): number {
+  const { fileLimit } = machine;
+  const byFiles = fileLimit === null ? Infinity : workers * (fileLimit - FILES_OF_WORKER);
+  return Math.min(connectionMax(options, machine, workers), byFiles);
 }
