@@ -19,7 +19,7 @@ const flags = readFlags({
   // Heartbeats of all connections are under way by then: the default is 25 s and its jitter.
   warmup: { default: "28", range: [1, 600] },
   seconds: { default: "20", range: [1, 600] },
-  "connect-rate": { default: "20000", range: [1, 1_000_000] },
+  "connect-rate": { default: "8000", range: [1, 1_000_000] },
   transport: { default: "tcp", words: ["tcp", "websocket"] },
 });
 const generators = Math.ceil(flags.connections / PER_GENERATOR);

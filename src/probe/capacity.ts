@@ -33,6 +33,8 @@ const LOWER_SHARE = 0.9;
 const TRIES_MAX = 3;
 /** After a level that failed, the server has this long to put things in order. */
 const COOL_DOWN_MS = 1_000;
+/** What closing left behind is garbage: V8 collects it when it has been idle for 8 s. */
+const WARM_UP_REST_MS = 10_000;
 /** Calm is waited for this long after trouble; then the search ends with what it knows. */
 const RECOVERY_MS_MAX = 30_000;
 /** Once attempts are over, connections that are closed at once have this long to show. */
@@ -148,6 +150,7 @@ class CapacityRun {
     await this.#climb(stage, 0);
     await run.endStage();
     await this.#coolDown(0);
+    await run.waitMs(WARM_UP_REST_MS);
   }
 
   /** @returns null where the search came to its end. */

@@ -255,7 +255,7 @@ function troubleRows(): Row[] {
       name: "holdfast_loop_lag_seconds",
       type: "histogram",
       help:
-        "How late the event loop came to a timer that is due every 50 ms; every 200 ms where " +
+        "How late the event loop came to a timer that is due every 50 ms; every 100 ms where " +
         "workers outnumber the cores.",
       labels: NO_LABELS,
       bounds: LAG_MS,
