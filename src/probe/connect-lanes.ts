@@ -1,5 +1,5 @@
-// In which order generators open their connections. All at once would be woken for every single one;
-// a few at a time do many in one turn, which costs half as much.
+// In which order generators open their connections. All at once would be woken for every single
+// one; a few at a time do many in one turn, which costs little more than half as much.
 
 import type { ArrivalPlan } from "./generator-messages.ts";
 import { CONNECTS_PER_GENERATOR } from "./generator-plan.ts";
@@ -8,8 +8,8 @@ import { CONNECTS_PER_GENERATOR } from "./generator-plan.ts";
 const LANES_SPARE = 1;
 
 /**
- * Schedules that together come to `perSecond` from the first to the last: generators stand in lanes,
- * one behind the other, and all lanes end together.
+ * Schedules that together come to `perSecond` from the first to the last: generators stand in
+ * lanes, one behind the other, and all lanes end together.
  * @param shares how many each generator opens, by its index.
  * @returns by the generator's index; none for who opens nothing.
  */
