@@ -339,7 +339,7 @@ export const OPTION_TABLE: OptionTable = {
   "drain.reconnectSpreadMs": integer(
     { default: 5_000, min: 0, max: 600_000, unit: "ms" },
     "Over how long clients of a stopping node spread their return: each is told a time drawn " +
-      "evenly from 0 to this. 0 tells all of them to return at once.",
+      "evenly from 1 ms to this. 0 tells all of them to return at once.",
   ),
   "drain.closeSpreadMs": integer(
     { default: 5_000, min: 0, max: 600_000, unit: "ms" },

@@ -302,7 +302,7 @@ const PROOFS: { readonly [P in OptionPath]?: () => Promise<void> } = {
     change({ drain: { reconnectSpreadMs: 0 } });
     void running.server.stop();
     await running.clock.settle();
-    expect(client.messages.at(-1)).toMatchObject({ goAway: { code: 3_000, reconnectAfterMs: 0 } });
+    expect(client.messages.at(-1)).toMatchObject({ goAway: { code: 3_000, reconnectAfterMs: 1 } });
   },
   "overload.retryAfterMs": async () => {
     await start({ connection: { max: 1 } });
