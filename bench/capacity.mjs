@@ -34,8 +34,8 @@ const flags = readFlags({
   hold: { default: "30s" },
   transport: { default: "tcp", words: ["tcp", "websocket"] },
   workers: { default: "auto" },
-  // What must hold at every level. How long answers take while clients come as fast as both ends can
-  // is no question here (bench:latency has it), so these are wide; the rate has a row of its own.
+  // What must hold at every level. How long answers take while clients come as fast as can be is
+  // no question here (bench:latency has it), so these are wide; the rate has a row of its own.
   slo: { default: "connect:p(99)<100s,echo:p(99)<100s,errors<0.1%" },
   // Half of V8's young generation in MiB; left to itself (0) it grows with use up to 16.
   "semi-space": { default: "2", range: [0, 64] },

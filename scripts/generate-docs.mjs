@@ -187,8 +187,8 @@ async function metricsPage() {
     "",
     wrap(
       "The supervisor answers with the sums over all workers and itself; of a gauge whose sum " +
-        "says nothing, the largest or (`process_max_fds`, `process_start_time_seconds`) the least. " +
-        "No " +
+        "says nothing, the largest or (`process_max_fds`, `process_start_time_seconds`) the " +
+        "least. No " +
         "counter falls when a worker ends. `GET /metrics?worker=N` is one worker's own. Beside " +
         "those above there are:",
     ),

@@ -167,7 +167,7 @@ function newAdmin(supervisor: Supervisor, control: Control, { fileLimit }: Machi
   );
 }
 
-/** Of a terminal it means that nobody is there any more; else it is how daemons are told to reload. */
+/** Of a terminal it means that nobody is there any more; else it is how daemons reload. */
 function hungUp(control: Control, stop: SignalledStop, { terminal, log }: ServeParts): void {
   if (terminal.isInteractive) {
     stop.request("SIGHUP", false);

@@ -15,8 +15,8 @@ import { PayloadScope } from "../wire/payload.ts";
 /** Precision of every deadline, in milliseconds. */
 const TICK_MS = 50;
 /**
- * The same in workers that outnumber the cores: a tick finds the caches of another process and costs
- * some 0.4 ms, so that 18 idle workers on 2 cores take a tenth of the machine with the finer one.
+ * The same in workers that outnumber the cores: a tick finds the caches of another process and
+ * costs some 0.4 ms, so that 18 idle workers on 2 cores take a tenth of the machine with the finer.
  * With a still coarser one heartbeats leave in bursts that calls wait behind: the p99 of calls over
  * 300,000 connections was 3.4 times that over 1,000 at 200 ms, and 1.8 times at 100
  * (npm run bench:latency).

@@ -201,9 +201,10 @@ describe("the process of holdfast serve", () => {
     const { port } = blocker.address() as { port: number };
     const running = run(["serve", ...FREE_PORTS, ...ON_LOOPBACK, `${flag}=${port}`]);
     expect((await running.ended).code).toBe(1);
+    const option = flag.slice(2).replace("-", ".");
     expect(running.error()).toBe(
       `holdfast: cannot listen for ${what} on ${LOOPBACK}:${port}: EADDRINUSE: ` +
-        `another process listens there: stop it, or choose another port (${flag.slice(2).replace("-", ".")})\n`,
+        `another process listens there: stop it, or choose another port (${option})\n`,
     );
     blocker.close();
   });
