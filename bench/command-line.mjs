@@ -14,7 +14,12 @@ function help(flags) {
     return `  --${name.padEnd(12)} ${taken}${list ? ", several by commas" : ""} (${flag.default})`;
   });
   console.log(
-    ["Flags, with what they take and (their defaults):", ...lines, "  --json"].join("\n"),
+    [
+      "Flags, with what they take and (their defaults):",
+      ...lines,
+      "  --out          a file that the result is written to, as JSON",
+      "  --json         print the result as JSON",
+    ].join("\n"),
   );
   console.log("What is measured, how, and against which targets: bench/README.md");
   process.exit(0);
@@ -29,11 +34,15 @@ export function refuse(text) {
 /**
  * @typedef {{default: string, list?: boolean, range?: [number, number], words?: string[]}} Flag
  * @param {Record<string, Flag>} flags by name
- * @returns the values by name: numbers, words, lists of them; and `json`, whether it was given
+ * @returns the values by name: numbers, words, lists of them; `json`, whether it was given; and
+ *   `out`, "" where no file was named
  */
 export function readFlags(flags) {
   if (process.argv.includes("--help")) help(flags);
-  const options = { json: { type: "boolean", default: false } };
+  const options = {
+    json: { type: "boolean", default: false },
+    out: { type: "string", default: "" },
+  };
   for (const [name, flag] of Object.entries(flags)) {
     options[name] = { type: "string", default: flag.default };
   }
@@ -43,7 +52,7 @@ export function readFlags(flags) {
   } catch (error) {
     refuse(error.message);
   }
-  const read = { json: values.json };
+  const read = { json: values.json, out: values.out };
   for (const [name, flag] of Object.entries(flags)) read[name] = readFlag(name, flag, values[name]);
   return read;
 }

@@ -102,13 +102,14 @@ export class Answering {
 }
 
 /**
- * Starts a server on the servers' core: a script of Node, or a program in C.
+ * Starts a server: a script of Node, or a program in C.
+ * @param core the servers' where no other is named
  * @returns the process, and its ports by transport
  */
-export async function startServer(source, args = [], nodeFlags = []) {
+export async function startServer(source, args = [], nodeFlags = [], core = SERVER_CORE) {
   const program = source.endsWith(".c") ? compiled(source) : process.execPath;
   if (program === null) throw new Error(`${source} needs a C compiler`);
   const argv = source.endsWith(".c") ? args : [...nodeFlags, source, ...args];
-  const server = new Answering(SERVER_CORE, program, argv, source);
+  const server = new Answering(core, program, argv, source);
   return { server, ports: await server.next(START_MS_MAX) };
 }

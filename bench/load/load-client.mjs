@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compiled } from "../c-program.mjs";
 import { progress } from "../command-line.mjs";
+import { watchCores } from "../machine.mjs";
 import { Answering, LOAD_CORE } from "../processes.mjs";
 
 const folder = dirname(fileURLToPath(import.meta.url));
@@ -33,12 +34,14 @@ function startLoad(flags) {
 /**
  * One measurement of an echo.
  * @returns {Promise<{messages: number, seconds: number, cpuMicros: number, errors: number,
- *   lost: number}>}
+ *   lost: number, conditions: {steal: number, foreign: number}}>}
  */
 export async function runEcho(flags) {
   const client = startLoad({ ...flags, mode: "echo" });
+  const conditions = watchCores([flags.pid, client.pid]);
   try {
-    return await client.next((Number(flags.warmup) + Number(flags.seconds) + 90) * 1000);
+    const result = await client.next((Number(flags.warmup) + Number(flags.seconds) + 90) * 1000);
+    return { ...result, conditions: conditions() };
   } finally {
     await client.stop();
   }

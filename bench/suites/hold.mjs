@@ -4,11 +4,11 @@
 //   npm run bench:hold -- --connections 19000 --seconds 120 --transport tcp-epoll
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags } from "./command-line.mjs";
-import { loadClientName, runEcho, startHolder } from "./load/load-client.mjs";
-import { fileLimit, startServer } from "./processes.mjs";
+import { progress, readFlags } from "../command-line.mjs";
+import { loadClientName, runEcho, startHolder } from "../load/load-client.mjs";
+import { fileLimit, startServer } from "../processes.mjs";
 
-const here = dirname(fileURLToPath(import.meta.url));
+const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Port of a server to load, and the most that an idle connection may cost. */
 const TRANSPORTS = {

@@ -2,9 +2,9 @@
 // `holdfast-probe load`. Prints what the probe measured beside the targets; the exit code is 1
 // where one was missed, and the verdict says so where the probe itself could not keep its schedule.
 //   npm run bench:load -- --rate 50000 --connections 200 --transport tcp|websocket
-import { readFlags } from "./command-line.mjs";
-import { finish, runProbe, startHoldfast } from "./probe-run.mjs";
-import { LOAD_CORE, SERVER_CORE } from "./processes.mjs";
+import { readFlags } from "../command-line.mjs";
+import { finish, runProbe, startHoldfast } from "../probe-run.mjs";
+import { LOAD_CORE, SERVER_CORE } from "../processes.mjs";
 
 const LATENESS_MS_MAX = 2;
 

@@ -4,9 +4,9 @@
 // machine's memory; the exit code is 1 where a target was missed.
 //   npm run capacity -- --connections 300000 --hold 5m
 //   npm run capacity -- --connections max --hold 5m
-import { progress, readFlags, refuse } from "./command-line.mjs";
-import { finish, runProbe, startHoldfast, stopHoldfast } from "./probe-run.mjs";
-import { ANY_CORE } from "./processes.mjs";
+import { progress, readFlags, refuse } from "../command-line.mjs";
+import { finish, runProbe, startHoldfast, stopHoldfast } from "../probe-run.mjs";
+import { ANY_CORE } from "../processes.mjs";
 
 /** What `max` tries; less is what the machine has room for. */
 const CONNECTIONS_MOST = 1_000_000;

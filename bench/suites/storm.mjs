@@ -3,12 +3,12 @@
 //   npm run bench:accept -- --connections 12000 --rounds 5
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags } from "./command-line.mjs";
-import { startLives } from "./load/load-client.mjs";
-import { fileLimit, startServer } from "./processes.mjs";
-import { spread } from "./spread.mjs";
+import { progress, readFlags } from "../command-line.mjs";
+import { startLives } from "../load/load-client.mjs";
+import { fileLimit, startServer } from "../processes.mjs";
+import { spread } from "../spread.mjs";
 
-const here = dirname(fileURLToPath(import.meta.url));
+const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Connections that come and go before the clock is read: the server's code is compiled then. */
 const WARMUP = 3_000;

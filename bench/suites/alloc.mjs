@@ -8,11 +8,11 @@ import { PerformanceObserver } from "node:perf_hooks";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { getHeapStatistics } from "node:v8";
 import { measureTransport, TRANSPORT_HEAD, transportLine } from "./alloc-transport.mjs";
-import { progress, readFlags } from "./command-line.mjs";
+import { progress, readFlags } from "../command-line.mjs";
 
 const flags = readFlags({
   messages: { default: "1000000", range: [1_000, 100_000_000] },
-  dist: { default: join(dirname(dirname(fileURLToPath(import.meta.url))), "dist") },
+  dist: { default: join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), "dist") },
 });
 if (globalThis.gc === undefined) {
   progress("run it as `npm run bench:alloc`: it needs --expose-gc and a large young generation");

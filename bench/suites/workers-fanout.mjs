@@ -6,16 +6,16 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { compiled } from "./c-program.mjs";
-import { progress, readFlags } from "./command-line.mjs";
-import { finish, startHoldfast, stopHoldfast } from "./probe-run.mjs";
-import { Answering, ANY_CORE, fileLimit } from "./processes.mjs";
-import { spread } from "./spread.mjs";
+import { compiled } from "../c-program.mjs";
+import { progress, readFlags } from "../command-line.mjs";
+import { finish, startHoldfast, stopHoldfast } from "../probe-run.mjs";
+import { Answering, ANY_CORE, fileLimit } from "../processes.mjs";
+import { spread } from "../spread.mjs";
 
-const here = dirname(fileURLToPath(import.meta.url));
+const here = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(dirname(here), "dist");
 const { connect } = await import(join(dist, "client/node.js"));
-const { encodeClientMessage } = await import("./load/client-frames.mjs");
+const { encodeClientMessage } = await import("../load/client-frames.mjs");
 
 /** Files of a process that are no connections. */
 const FILES_RESERVED = 500;

@@ -2,10 +2,10 @@
 // a few connections and over very many, in turns, against one `holdfast serve` with its workers.
 // Prints both beside each other; the exit code is 1 where the many cost too much.
 //   npm run bench:latency -- --connections 300000 --few 1000 --rate 1000 --rounds 3
-import { progress, readFlags } from "./command-line.mjs";
-import { finish, runProbe, startHoldfast, stopHoldfast } from "./probe-run.mjs";
-import { ANY_CORE } from "./processes.mjs";
-import { spread } from "./spread.mjs";
+import { progress, readFlags } from "../command-line.mjs";
+import { finish, runProbe, startHoldfast, stopHoldfast } from "../probe-run.mjs";
+import { ANY_CORE } from "../processes.mjs";
+import { spread } from "../spread.mjs";
 
 const RATIO_MAX = 3;
 /** Connections that one generator process holds: the same number of processes for both. */

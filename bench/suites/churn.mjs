@@ -5,11 +5,11 @@
 //   npm run bench:churn -- --cycles 1000000 --server bare
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags } from "./command-line.mjs";
-import { startLives } from "./load/load-client.mjs";
-import { startServer } from "./processes.mjs";
+import { progress, readFlags } from "../command-line.mjs";
+import { startLives } from "../load/load-client.mjs";
+import { startServer } from "../processes.mjs";
 
-const here = dirname(fileURLToPath(import.meta.url));
+const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const STEPS = 10;
 /** From the first step to the last. */

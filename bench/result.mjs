@@ -1,0 +1,136 @@
+// What a suite found out, as one JSON document: `--json` prints it, `--out FILE` writes it, and the
+// table is a rendering of it. Documents of two runs can be compared by `bench:compare`, and the
+// tables of the README are made of those in results/.
+import { writeFileSync } from "node:fs";
+import { progress, refuse } from "./command-line.mjs";
+import { FIGURES } from "./figures.mjs";
+import { machineFacts, versionFacts } from "./machine.mjs";
+import { resultTable } from "./result-table.mjs";
+import { spread } from "./spread.mjs";
+
+/** Its number changes when a field changes its meaning or goes; new fields do not change it. */
+export const RESULT_SCHEMA = "holdfast-bench.result/1";
+
+/**
+ * @typedef {Record<string, number | string>} Load what the side was given to do, such as
+ *   {connections: 200, inFlight: 1, bytes: 32}; rows of the same load are compared
+ * @typedef {{min?: number, max?: number}} Target
+ * @typedef {{against: string, values: (number | null)[], median: number, min: number, max: number,
+ *   target: Target | null, passed: boolean | null}} Ratio
+ * @typedef {{side: string, load: Load, figure: string, unit: string, better: string,
+ *   isClaim: boolean, values: (number | null)[], median: number, min: number, max: number,
+ *   target: Target | null, passed: boolean | null, note: string, ratios: Ratio[]}} Row
+ *   values: by round; null where that round was thrown away
+ */
+export class Result {
+  #suite;
+  #flags;
+  #startedAt = new Date();
+  #startedMs = performance.now();
+  #machine = machineFacts();
+  /** @type {Row[]} */
+  #rows = [];
+  #skipped = [];
+  #discarded = [];
+
+  /** @param flags as readFlags() gave them, `json` and `out` among them */
+  constructor(suite, flags) {
+    this.#suite = suite;
+    this.#flags = flags;
+  }
+
+  /** A side that was not measured, and what would have to be done to measure it. */
+  skip(side, why) {
+    if (this.#skipped.some((entry) => entry.side === side)) return;
+    progress(`${side}: skipped, ${why}`);
+    this.#skipped.push({ side, why });
+  }
+
+  /** A measurement that counts for nothing: the machine or the generator spoilt it. */
+  discard(side, load, why) {
+    progress(`${side}: thrown away, ${why}`);
+    this.#discarded.push({ side, load, why });
+  }
+
+  /**
+   * @param {{side: string, load: Load, figure: string, values: (number | null)[],
+   *   target?: Target | null, note?: string}} row with a value for every round
+   */
+  add({ side, load, figure, values, target = null, note = "" }) {
+    const { unit, better, isClaim = false } = FIGURES[figure];
+    const known = values.filter((value) => value !== null);
+    if (known.length === 0) return;
+    const figures = spread(known);
+    const passed = target === null ? null : isWithin(figures.median, target);
+    this.#rows.push({
+      ...{ side, load, figure, unit, better, isClaim, values, ...figures },
+      ...{ target, passed, note, ratios: [] },
+    });
+  }
+
+  /**
+   * Puts a side's figure beside that of another under the same load. Pairs of one round saw the
+   * same machine, so the ratio is the median of theirs. Without rows of both nothing happens.
+   * @param {{side: string, against: string, load: Load, figure: string, target?: Target | null}}
+   */
+  compare({ side, against, load, figure, target = null }) {
+    const own = this.#find(side, load, figure);
+    const other = this.#find(against, load, figure);
+    if (own === undefined || other === undefined) return;
+    const values = own.values.map((value, round) => {
+      const beside = other.values[round] ?? null;
+      return value === null || beside === null || beside === 0 ? null : value / beside;
+    });
+    const known = values.filter((value) => value !== null);
+    if (known.length === 0) return;
+    const figures = spread(known);
+    const passed = target === null ? null : isWithin(figures.median, target);
+    own.ratios.push({ against, values, ...figures, target, passed });
+  }
+
+  #find(side, load, figure) {
+    const key = JSON.stringify(load);
+    return this.#rows.find(
+      (row) => row.side === side && row.figure === figure && JSON.stringify(row.load) === key,
+    );
+  }
+
+  document() {
+    const verdicts = this.#rows.flatMap((row) => [row, ...row.ratios]).map(({ passed }) => passed);
+    return {
+      schema: RESULT_SCHEMA,
+      suite: this.#suite,
+      argv: process.argv.slice(2),
+      startedAt: this.#startedAt.toISOString(),
+      seconds: Math.round((performance.now() - this.#startedMs) / 1_000),
+      // Without a row nothing was shown.
+      passed: this.#rows.length > 0 && verdicts.every((passed) => passed !== false),
+      machine: this.#machine,
+      versions: versionFacts(),
+      skipped: this.#skipped,
+      discarded: this.#discarded,
+      rows: this.#rows,
+    };
+  }
+
+  /** Prints and writes it, and ends this process: with 1 where a target was missed. */
+  finish() {
+    const document = this.document();
+    const { json, out } = this.#flags;
+    if (out !== "") writeDocument(out, document);
+    console.log(json ? JSON.stringify(document, null, 2) : resultTable(document));
+    process.exit(document.passed ? 0 : 1);
+  }
+}
+
+function writeDocument(file, document) {
+  try {
+    writeFileSync(file, `${JSON.stringify(document, null, 1)}\n`);
+  } catch (error) {
+    refuse(`${file} was not written (${error.code})`);
+  }
+}
+
+function isWithin(value, { min = -Infinity, max = Infinity }) {
+  return value >= min && value <= max;
+}

@@ -1,0 +1,128 @@
+// The sides of a comparison: Holdfast by transport, the bare libraries under it, and what people
+// would use instead. Each peer is the smallest honest server of its kind with the same work.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { compiled } from "./c-program.mjs";
+import { SERVER_CORE, startPinned, startServer } from "./processes.mjs";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const START_MS_MAX = 10_000;
+
+/**
+ * `protocol` is what a client speaks over `transport`: raw bytes that come back, Holdfast's frames,
+ * Socket.IO's packets, NATS or MQTT. `does` names what a side can be measured at.
+ * @typedef {{transport: "tcp" | "websocket", protocol: string, isOurs?: boolean,
+ *   script?: string, args?: string[], program?: string, package?: string}} Side
+ * @type {Record<string, Side>}
+ */
+export const SIDES = {
+  "C epoll": { transport: "tcp", protocol: "raw", script: "peers/epoll.c" },
+  "tcp-epoll bare": { transport: "tcp", protocol: "raw", script: "peers/tcp-epoll.mjs" },
+  "node:net": { transport: "tcp", protocol: "raw", script: "peers/net.mjs" },
+  "holdfast tcp-epoll": {
+    ...{ transport: "tcp", protocol: "holdfast", isOurs: true },
+    ...{ script: "holdfast-server.mjs", args: ["null", "tcp-epoll"] },
+  },
+  "uWebSockets.js": { transport: "websocket", protocol: "raw", script: "peers/uws.mjs" },
+  "holdfast tcp-net": {
+    ...{ transport: "tcp", protocol: "holdfast", isOurs: true },
+    ...{ script: "holdfast-server.mjs", args: ["null", "tcp-net"] },
+  },
+  "holdfast websocket": {
+    ...{ transport: "websocket", protocol: "holdfast", isOurs: true },
+    script: "holdfast-server.mjs",
+  },
+  ws: { transport: "websocket", protocol: "raw", script: "peers/ws.mjs" },
+  "Socket.IO": { transport: "websocket", protocol: "socket.io", script: "peers/socket-io.mjs" },
+  "nats-server": { transport: "tcp", protocol: "nats", program: "nats-server" },
+  mosquitto: { transport: "tcp", protocol: "mqtt", program: "mosquitto" },
+};
+
+/** @returns why a side cannot be measured here, and what would mend it; null: it can. */
+export function missing(name) {
+  const { script, program } = SIDES[name];
+  if (program !== undefined && spawnSync(program, ["-h"]).error !== undefined) {
+    return `it is not installed: apt-get install ${program}`;
+  }
+  if (script?.endsWith(".c") && compiled(join(here, script)) === null) {
+    return "there is no C compiler";
+  }
+  return null;
+}
+
+/** @returns those of `names` that can be measured; the result is told of the others. */
+export function present(names, result) {
+  return names.filter((name) => {
+    const why = missing(name);
+    if (why !== null) result.skip(name, why);
+    return why === null;
+  });
+}
+
+/**
+ * Starts a side's server, alone on the servers' core.
+ * @param {{dist: string, nodeFlags?: string[], args?: string[], core?: number}} how
+ *   nodeFlags: for servers in Node; args: more arguments for a script, behind its own
+ * @returns {Promise<{server: {pid: number, stop(): Promise<void>}, port: number,
+ *   transport: string, protocol: string}>} a script's server answers, see processes.mjs
+ */
+export async function startSide(name, { dist, nodeFlags = [], args = [], core = SERVER_CORE }) {
+  const { transport, protocol, script, args: own = [], program } = SIDES[name];
+  if (program !== undefined) {
+    return { ...(await startProgram(program, core)), transport, protocol };
+  }
+  const argv = [dist, ...own, ...args];
+  const { server, ports } = await startServer(join(here, script), argv, nodeFlags, core);
+  return { server, port: ports[transport], transport, protocol };
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address();
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
+async function isListening(port) {
+  return await new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
+    socket.once("connect", () => socket.destroy());
+  });
+}
+
+/** A broker that others wrote: it may hold as many as there are, and is otherwise as it comes. */
+async function startProgram(program, core) {
+  const port = await freePort();
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-bench-"));
+  const config = join(folder, `${program}.conf`);
+  const listener = `listener ${port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n`;
+  // No limit of queued messages: what a subscriber has not read is what it is measured at.
+  const nats = `listen: "127.0.0.1:${port}"\nmax_connections: 100000\n`;
+  writeFileSync(config, program === "mosquitto" ? listener : nats);
+  const child = startPinned(core, program, ["-c", config], ["ignore", "ignore", "ignore"]);
+  const server = {
+    pid: child.pid,
+    async stop() {
+      rmSync(folder, { recursive: true, force: true });
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const ended = new Promise((done) => child.once("exit", done));
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
+  for (let waited = 0; !(await isListening(port)); waited += 50) {
+    if (waited > START_MS_MAX || child.exitCode !== null) {
+      await server.stop();
+      throw new Error(`${program} does not listen`);
+    }
+    await wait(50);
+  }
+  return { server, port };
+}

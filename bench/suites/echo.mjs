@@ -1,0 +1,94 @@
+// What does an echo cost? Holdfast's call of method `echo` through the whole stack, the bare
+// libraries under it, plain C, and what people would use instead: CPU time of the server's process
+// per message. Prints a table; the exit code is 1 where a target was missed.
+//   npm run bench:echo -- --connections 200,5000 --in-flight 1,16 --bytes 32,1024,16384
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { progress, readFlags, refuse } from "../command-line.mjs";
+import { runEcho } from "../load/load-client.mjs";
+import { fileLimit } from "../processes.mjs";
+import { Result } from "../result.mjs";
+import { runRounds } from "../rounds.mjs";
+import { present, SIDES, startSide } from "../sides.mjs";
+
+const here = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Of those that echo, in the order of a round. */
+const NAMES = Object.keys(SIDES).filter((name) => SIDES[name].program === undefined);
+/**
+ * Who is put beside whom; where there is a target, with which load it holds. Targets are for small
+ * messages: with large ones everybody copies bytes.
+ */
+const RATIOS = [
+  { side: "tcp-epoll bare", against: "C epoll", inFlight: 1, max: 1.2 },
+  { side: "tcp-epoll bare", against: "C epoll", inFlight: 16, max: 1.6 },
+  { side: "tcp-epoll bare", against: "node:net", max: 0.6 },
+  { side: "tcp-epoll bare", against: "uWebSockets.js", max: 0.8 },
+  { side: "holdfast tcp-epoll", against: "uWebSockets.js", inFlight: 1, max: 1 },
+  { side: "holdfast tcp-net", against: "node:net", inFlight: 1, max: 1.3 },
+  { side: "holdfast websocket", against: "uWebSockets.js", inFlight: 1, max: 1.35 },
+];
+const TARGET_BYTES = 32;
+
+const flags = readFlags({
+  connections: { default: "200,5000", list: true, range: [1, 19_000] },
+  "in-flight": { default: "1,16", list: true, range: [1, 127] },
+  bytes: { default: "32,1024,16384", list: true, range: [32, 60_000] },
+  seconds: { default: "3", range: [0.1, 60] },
+  warmup: { default: "1", range: [0, 60] },
+  rounds: { default: "5", range: [1, 50] },
+  // Those that they are compared with come along.
+  only: { default: NAMES.join(","), list: true, words: NAMES },
+  dist: { default: join(dirname(here), "dist") },
+});
+const dist = resolve(flags.dist);
+if (Math.max(...flags.connections) > fileLimit() - 100) {
+  refuse(`${flags.connections} connections do not fit the file limit of ${fileLimit()}`);
+}
+
+const result = new Result("echo", flags);
+const peers = RATIOS.filter(({ side }) => flags.only.includes(side)).map(({ against }) => against);
+const sides = present(
+  NAMES.filter((name) => flags.only.includes(name) || peers.includes(name)),
+  result,
+);
+
+async function measure(name, { connections, inFlight, bytes }) {
+  const { server, port, transport, protocol } = await startSide(name, { dist });
+  try {
+    const { messages, seconds, cpuMicros, errors, lost, conditions, ...latency } = await runEcho({
+      ...{ port, transport, protocol, connections, bytes, "in-flight": inFlight },
+      ...{ pid: server.pid, warmup: flags.warmup, seconds: flags.seconds },
+    });
+    if (errors > 0 || lost > 0 || messages === 0) {
+      throw new Error(`${name}: ${messages} messages, ${errors} errors, ${lost} lost`);
+    }
+    const figures = { cpuPerMessage: cpuMicros / messages, messagesPerSecond: messages / seconds };
+    return { figures: { ...figures, ...latency }, conditions };
+  } finally {
+    await server.stop();
+  }
+}
+
+function compare(load) {
+  for (const { side, against, inFlight = load.inFlight, max } of RATIOS) {
+    const isTarget = inFlight === load.inFlight && load.bytes === TARGET_BYTES;
+    result.compare({
+      ...{ side, against, load, figure: "cpuPerMessage" },
+      target: isTarget ? { max } : null,
+    });
+  }
+}
+
+for (const bytes of flags.bytes) {
+  for (const connections of flags.connections) {
+    for (const inFlight of flags["in-flight"]) {
+      const load = { connections, inFlight, bytes };
+      const { rounds } = flags;
+      await runRounds(result, { rounds, sides, load, measure: (name) => measure(name, load) });
+      compare(load);
+    }
+  }
+}
+progress("");
+result.finish();
