@@ -2,7 +2,6 @@
 import { Command, CommanderError, Option } from "commander";
 import { type ErrorCode, HoldfastError } from "../base/errors.ts";
 import { packageVersion } from "../observe/package-version.ts";
-import { PROBE_TRANSPORTS } from "../probe/probe-network.ts";
 import { exitCodeOf, OTHER_EXIT_CODES, OUTCOME_TABLE } from "../probe/report.ts";
 import {
   capacityOptions,
@@ -13,7 +12,9 @@ import {
   type LoadFlags,
 } from "./probe-flags.ts";
 import { runDoctor } from "./probe-doctor.ts";
-import { type ProbeTerminal, runProbe } from "./probe-run.ts";
+import { type ProbeTerminal, reportOutputs, runProbe } from "./probe-run.ts";
+import { addClientOptions, collect } from "./probe-client-options.ts";
+import { addScenario } from "./probe-scenario.ts";
 import { commanderOutput } from "./terminal.ts";
 
 const ABOUT_EXIT_CODES = `
@@ -106,6 +107,7 @@ function commandTree(
   addDoctor(program, terminal, end);
   addCapacity(program, args, terminal, end);
   addLoad(program, args, terminal, end);
+  addScenario(program, args, terminal, end).addHelpText("after", ABOUT_EXIT_CODES);
   program.showHelpAfterError("See: holdfast-probe --help");
   for (const command of program.commands) {
     command.showHelpAfterError(`See: holdfast-probe ${command.name()} --help`);
@@ -178,7 +180,7 @@ function addCapacity(
     .option("--slo <objectives>", "what must hold", "connect:p(99)<1s,echo:p(99)<250ms,errors<0.1%")
     .option("--at-least <count>", "fail where the result is less")
     .option("--no-scram", "go on although the server is in trouble");
-  addCommon(command)
+  addReport(addClientOptions(command))
     .addHelpText("after", ABOUT_TARGETS)
     .addHelpText("after", CAPACITY_EXAMPLE)
     .addHelpText("after", ABOUT_EXIT_CODES)
@@ -186,7 +188,9 @@ function addCapacity(
       const isGiven = (flag: string): boolean => self.getOptionValueSource(flag) === "cli";
       const options = capacityOptions(targets, flags, { argv: args, env: terminal.env }, isGiven);
       const { runCapacity } = await import("../probe/capacity.ts");
-      end(await runProbe((context) => runCapacity(options, context), flags, terminal));
+      end(
+        await runProbe((context) => runCapacity(options, context), reportOutputs(flags), terminal),
+      );
     });
 }
 
@@ -225,7 +229,7 @@ function addLoad(
       collect,
     )
     .option("--baseline <file>", "the JSON report of an earlier run: worse than that fails");
-  addCommon(command)
+  addReport(addClientOptions(command))
     .addHelpText("after", ABOUT_TARGETS)
     .addHelpText("after", ABOUT_THRESHOLDS)
     .addHelpText("after", LOAD_EXAMPLE)
@@ -233,39 +237,16 @@ function addLoad(
     .action(async (targets: string[], flags: LoadFlags) => {
       const options = loadOptions(targets, flags, { argv: args, env: terminal.env });
       const { runLoad } = await import("../probe/load.ts");
-      end(await runProbe((context) => runLoad(options, context), flags, terminal));
+      end(await runProbe((context) => runLoad(options, context), reportOutputs(flags), terminal));
     });
 }
 
-function addCommon(command: Command): Command {
+/** What the scenarios decide for themselves, and how one run is reported. */
+function addReport(command: Command): Command {
   return command
-    .addOption(
-      new Option("--protocol <protocol>", "Holdfast's, or none but length-prefixed payloads")
-        .choices(["holdfast", "raw"])
-        .default("holdfast"),
-    )
     .option("--connect-rate <rate>", "new connections per second", "5k")
     .option("--payload <bytes>", "of an echo or event, 16 to 60000", "64")
-    .option("--connect-timeout <time>", "until a connection is ready for use", "5s")
-    .option("--echo-timeout <time>", "until an echo or publish is answered", "5s")
-    .option("--token <text>", "for Hello; or set HOLDFAST_PROBE_TOKEN")
-    .option("--insecure", "do not verify certificates")
-    .option("--server-stats <source>", "URL of /stats, or process id; repeatable", collect)
-    .option("--local-ips <addresses>", "local addresses: a list, CIDR too")
-    .option("--local-ports <first-last>", "local ports")
-    .addOption(
-      new Option(
-        "--transport <name>",
-        "what carries TCP, Unix sockets and WebSocket (default: tcp-epoll where it can be used)",
-      ).choices(PROBE_TRANSPORTS),
-    )
-    .option("--generators <count>", "generator processes at least", "1")
-    .option("--seed <number>", "the same seed gives the same schedule (default: random)")
     .option("--json", "print the report as JSON")
     .option("--csv <file>", "write one row a second")
     .option("--html <file>", "write the report with charts, as one file");
-}
-
-function collect(value: string, before: readonly string[] | undefined): readonly string[] {
-  return [...(before ?? []), value];
 }

@@ -6,7 +6,12 @@ import type { DoctorQuestion } from "../probe/doctor.ts";
 import { EVENT_BYTES_MIN } from "../probe/dialogue.ts";
 import type { Faults, Protocol, Traffic } from "../probe/generator-messages.ts";
 import { chooseTransport, type ProbeTransport } from "../probe/probe-network.ts";
-import type { CapacityOptions, LoadOptions, ProbeOptions } from "../probe/probe-options.ts";
+import type {
+  CapacityOptions,
+  ClientOptions,
+  LoadOptions,
+  ProbeOptions,
+} from "../probe/probe-options.ts";
 import {
   formatCount,
   parseBytes,
@@ -29,10 +34,9 @@ export interface OutputFlags {
   readonly html?: string;
 }
 
-interface CommonFlags extends OutputFlags {
+/** How the probe is a client. */
+export interface ClientFlags {
   readonly protocol: Protocol;
-  readonly connectRate: string;
-  readonly payload: string;
   readonly connectTimeout: string;
   readonly echoTimeout: string;
   readonly token?: string;
@@ -43,6 +47,11 @@ interface CommonFlags extends OutputFlags {
   readonly generators: string;
   readonly transport?: ProbeTransport;
   readonly seed?: string;
+}
+
+interface CommonFlags extends ClientFlags, OutputFlags {
+  readonly connectRate: string;
+  readonly payload: string;
 }
 
 export interface CapacityFlags extends CommonFlags {
@@ -189,7 +198,7 @@ function commonOptions(
   targets: readonly string[],
   flags: CommonFlags,
   traffic: Traffic,
-  { argv, env }: Surroundings,
+  surroundings: Surroundings,
 ): ProbeOptions {
   const payloadBytes = named("--payload", flags.payload, parseBytes);
   if (payloadBytes < EVENT_BYTES_MIN || payloadBytes > PAYLOAD_BYTES_MAX) {
@@ -198,10 +207,19 @@ function commonOptions(
   const connectPerSecond = named("--connect-rate", flags.connectRate, parseRate);
   if (connectPerSecond === 0) throw invalid("--connect-rate", flags.connectRate, "is nothing");
   return {
+    ...clientOptions(flags, surroundings),
     targets: parseTargets(targets),
-    protocol: flags.protocol,
     traffic,
     payloadBytes,
+    serverSources: flags.serverStats === undefined ? [] : parseServerSources(flags.serverStats),
+    connectPerSecond,
+  };
+}
+
+/** What does not depend on what is done to which server. */
+export function clientOptions(flags: ClientFlags, { argv, env }: Surroundings): ClientOptions {
+  return {
+    protocol: flags.protocol,
     connectTimeoutMs: timeOf("--connect-timeout", flags.connectTimeout),
     operationTimeoutMs: timeOf("--echo-timeout", flags.echoTimeout),
     token: flags.token ?? env["HOLDFAST_PROBE_TOKEN"] ?? "",
@@ -211,8 +229,6 @@ function commonOptions(
     localPorts: portsOf(flags.localPorts),
     generators: countOf("--generators", flags.generators, GENERATORS_MAX),
     seed: seedOf(flags.seed),
-    serverSources: flags.serverStats === undefined ? [] : parseServerSources(flags.serverStats),
-    connectPerSecond,
     argv: withoutToken(argv),
   };
 }

@@ -1,5 +1,5 @@
-// One run of `capacity` or `load`, from signals to files: what is shown while it runs, and what is
-// written at its end.
+// One run of `capacity`, `load` or `scenario`, from signals to files: what is shown while it runs,
+// and what is written at its end.
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { machineClock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
@@ -17,10 +17,41 @@ export interface ProbeTerminal extends Terminal {
   readonly isErrorInteractive: boolean;
 }
 
+/** What a command makes of what came out. */
+export interface Outputs<Result> {
+  /** JSON, or text for people, on standard output. */
+  readonly isJson: boolean;
+  text(result: Result, style: { readonly colour: boolean; readonly width: number }): string;
+  /** By the flag that names the file. */
+  readonly files: Readonly<Record<string, OutputFile<Result>>>;
+}
+
+interface OutputFile<Result> {
+  /** undefined: it is not wanted. */
+  readonly path: string | undefined;
+  /** Loaded when it is wanted. */
+  render(result: Result): Promise<string>;
+}
+
+/** Of `capacity` and `load`. */
+export function reportOutputs({ json, csv, html }: OutputFlags): Outputs<Report> {
+  return {
+    isJson: json === true,
+    text: reportText,
+    files: {
+      "--csv": { path: csv, render: async (report) => seriesCsv(report) },
+      "--html": {
+        path: html,
+        render: async (report) => (await import("../probe/report-html.ts")).reportHtml(report),
+      },
+    },
+  };
+}
+
 /** Runs it, and shows and writes what came out. Rejects with what is wrong with the options. */
-export async function runProbe(
-  run: (context: RunContext) => Promise<Report>,
-  outputs: OutputFlags,
+export async function runProbe<Result extends { readonly exitCode: number }>(
+  run: (context: RunContext) => Promise<Result>,
+  outputs: Outputs<Result>,
   terminal: ProbeTerminal,
 ): Promise<number> {
   checkOutputs(outputs);
@@ -60,22 +91,17 @@ export async function runProbe(
 }
 
 /** Standard output first: a disk that is full must not cost the report. */
-async function writeReport(
-  report: Report,
-  { json, csv, html }: OutputFlags,
+async function writeReport<Result>(
+  result: Result,
+  { isJson, text, files }: Outputs<Result>,
   terminal: ProbeTerminal,
 ): Promise<boolean> {
-  const { columns: width } = terminal;
-  terminal.write(
-    json === true
-      ? `${JSON.stringify(report, null, 2)}\n`
-      : reportText(report, { colour: hasColour(terminal), width }),
-  );
+  const style = { colour: hasColour(terminal), width: terminal.columns };
+  terminal.write(isJson ? `${JSON.stringify(result, null, 2)}\n` : text(result, style));
   let isWritten = true;
-  if (csv !== undefined) isWritten = writeFile(csv, seriesCsv(report), terminal);
-  if (html !== undefined) {
-    const { reportHtml } = await import("../probe/report-html.ts");
-    isWritten = writeFile(html, reportHtml(report), terminal) && isWritten;
+  for (const { path, render } of Object.values(files)) {
+    if (path === undefined) continue;
+    isWritten = writeFile(path, await render(result), terminal) && isWritten;
   }
   return isWritten;
 }
@@ -91,14 +117,17 @@ function writeFile(file: string, text: string, terminal: Terminal): boolean {
 }
 
 /** What cannot be written is told before the run, not after. */
-function checkOutputs({ csv, html }: OutputFlags): void {
-  if (csv !== undefined && csv === html) throw invalid(`--csv and --html are both ${csv}`);
-  for (const file of [csv, html]) {
-    if (file === undefined) continue;
+function checkOutputs({ files }: Pick<Outputs<never>, "files">): void {
+  const flags = new Map<string, string>();
+  for (const [flag, { path }] of Object.entries(files)) {
+    if (path === undefined) continue;
+    const other = flags.get(path);
+    if (other !== undefined) throw invalid(`${other} and ${flag} are both ${path}`);
+    flags.set(path, flag);
     try {
-      closeSync(openSync(file, "a"));
+      closeSync(openSync(path, "a"));
     } catch (error) {
-      throw invalid(`${file} cannot be written (${codeOf(error)})`);
+      throw invalid(`${path} cannot be written (${codeOf(error)})`);
     }
   }
 }

@@ -48,7 +48,10 @@ interface LevelResult {
 
 export function runCapacity(options: CapacityOptions, context: RunContext): Promise<Report> {
   const faults = { slowReader: 0, halfOpen: 0, churnPerSecond: 0 };
-  const job = { command: "capacity", faults, topics: 0, connectionsMax: options.max } as const;
+  const job = {
+    ...({ command: "capacity", isReturning: false } as const),
+    ...{ faults, topics: 0, connectionsMax: options.max },
+  };
   return Run.conduct(options, job, context, (run) => new CapacityRun(run, options).run());
 }
 

@@ -43,6 +43,8 @@ export interface TimeChart {
   readonly note: string;
   readonly isWide?: boolean;
   readonly isLog?: boolean;
+  /** Wide charts name their bands in any case. */
+  readonly isNamingBands?: boolean;
   readonly atMs: readonly number[];
   readonly bands: readonly Band[];
   readonly lines: readonly TimeLine[];
@@ -70,7 +72,7 @@ export function timeFigure(chart: TimeChart): Markup {
   const right = linearAxis(greatest(lines, true), unitOf(lines, true), area.y);
   const limit = chart.limit ?? null;
   const body = [
-    bandMarkup(chart.bands, area, (ms) => time.at(ms)),
+    bandMarkup(chart.bands, area, (ms) => time.at(ms), isWide || chart.isNamingBands === true),
     leftAxis(area, left, chart.left),
     hasRight ? rightAxis(area, right, chart.right ?? "") : NOTHING,
     bottomAxis(area, time, false),
@@ -153,14 +155,19 @@ function stepped(points: readonly (Point | null)[]): (Point | null)[] {
 }
 
 /** Stages as stripes, with a mark in the verdict's colour above, and their names where they fit. */
-function bandMarkup(bands: readonly Band[], { x, y }: Canvas, at: (ms: number) => number): Markup {
+function bandMarkup(
+  bands: readonly Band[],
+  { y }: Canvas,
+  at: (ms: number) => number,
+  isNaming: boolean,
+): Markup {
   const stripes = bands.map(({ fromMs, toMs, label, verdict }, index) => {
     const from = place(at(fromMs));
     const width = place(Math.max(0, at(toMs) - from));
     const stripe = html`<rect class="band${index % 2}" x="${from}" y="${y.to}" width="${width}"
  height="${y.from - y.to}"/><rect class="v-${verdict}" x="${from}" y="${y.to}"
  width="${Math.max(0, width - 1)}" height="3"><title>${label}: ${verdict}</title></rect>`;
-    if (label.length * LETTER > width - 6 || x.to - x.from < 600) return stripe;
+    if (label.length * LETTER > width - 6 || !isNaming) return stripe;
     return html`${stripe}<text class="band-text" x="${from + 4}" y="${y.to + 15}">${label}</text>`;
   });
   return html`${stripes}`;

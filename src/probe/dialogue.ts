@@ -24,6 +24,11 @@ export interface DialogueEvents {
   onEvent(connection: ProbeConnection, publisher: number, sequence: number, atMs: number): void;
   /** The server says that it left out so many events of the connection's topic. */
   onGap(connection: ProbeConnection, missed: number): void;
+  /**
+   * The server wants it to go, and to come back after this time at the earliest.
+   * @returns whether that is seen to; else it counts as ended by the server
+   */
+  onGoAway(connection: ProbeConnection, reconnectAfterMs: number): boolean;
 }
 
 const HELLO_ID = 1;
@@ -199,7 +204,8 @@ export class Dialogue {
     }
     if (message.body === "goAway") {
       connection.closeCode = message.goAway?.code ?? 0;
-      connection.endedByServer();
+      const afterMs = message.goAway?.reconnectAfterMs ?? 0;
+      if (!this.#events.onGoAway(connection, afterMs)) connection.endedByServer();
     } else if (connection.state === STATE.GREETING) {
       this.#onGreeting(connection, message);
     } else if (connection.state === STATE.SUBSCRIBING && message.id === SUBSCRIBE_ID) {

@@ -39,6 +39,11 @@ export interface GeneratorSetup {
   readonly transport: ProbeTransport;
   readonly topics: number;
   readonly faults: Faults;
+  /**
+   * Clients that lose their server come back, with backoff and jitter, until they are connected
+   * again; told to go (GoAway), they let what is under way end, and come back when they may.
+   */
+  readonly isReturning: boolean;
 }
 
 /** Shares are 0 to 1, drawn by the seed. */
@@ -74,6 +79,8 @@ export type ToGenerator =
   | { readonly type: "arrivals"; readonly plan: ArrivalPlan }
   /** Ends arrivals of a kind at once; what is under way goes on. */
   | { readonly type: "halt"; readonly kind: ScheduledKind }
+  /** From now on these shares of the connections misbehave; those with an answer to come do not. */
+  | { readonly type: "misbehave"; readonly faults: Pick<Faults, "slowReader" | "halfOpen"> }
   /** Closes connections, the youngest first, at most so many a second, until this many are left. */
   | { readonly type: "shrink"; readonly to: number; readonly perSecond: number }
   /** Sequence numbers that were published, by publisher and topic: what did not come was missed. */
@@ -136,12 +143,16 @@ export interface FaultCounts {
   faultyEnded: number;
   /** Closed to make room for a new one. */
   churned: number;
+  /** Told to go, and gone. */
+  moved: number;
 }
 
 export interface GeneratorState extends GeneratorHealth, Readonly<FaultCounts> {
   readonly held: number;
   /** Attempts under way. */
   readonly connecting: number;
+  /** Clients that lost their server, and are to try again. */
+  readonly returning: number;
   /** When a connection became ready last, by the machine's clock; 0: never. */
   readonly connectedAtMs: number;
   /** Echoes and publishes under way. */

@@ -64,6 +64,9 @@ function onMessage(message: ToGenerator): void {
     case "halt":
       generator.halt(message.kind);
       break;
+    case "misbehave":
+      generator.misbehave(message.faults);
+      break;
     case "shrink":
       generator.shrink(message.to, message.perSecond);
       break;

@@ -1,7 +1,12 @@
 // What a generator has counted since its last report.
 
 import type { FailureCode } from "./failure.ts";
-import type { DeliveryCounts, GeneratorReport, OperationCounts } from "./generator-messages.ts";
+import type {
+  DeliveryCounts,
+  FaultCounts,
+  GeneratorReport,
+  OperationCounts,
+} from "./generator-messages.ts";
 import { type HistogramPairs, LatencyHistogram } from "./histogram.ts";
 import { DEATH_AGES_MS, LATENCY_NAMES, type LatencyName, type OperationKind } from "./report.ts";
 
@@ -87,4 +92,8 @@ export function noCounts(): Record<OperationKind, OperationCounts> {
 
 export function noDeliveries(): DeliveryCounts {
   return { received: 0, missed: 0, announced: 0, duplicates: 0 };
+}
+
+export function noFaults(): FaultCounts {
+  return { slowReaders: 0, halfOpen: 0, faultyEnded: 0, churned: 0, moved: 0 };
 }

@@ -11,16 +11,19 @@ import type { FailureCode } from "./failure.ts";
 import type {
   ArrivalPlan,
   FaultCounts,
+  Faults,
   GeneratorHealth,
   GeneratorReport,
   GeneratorSetup,
   ScheduledKind,
 } from "./generator-messages.ts";
-import { GeneratorTally } from "./generator-tally.ts";
+import { GeneratorTally, noFaults } from "./generator-tally.ts";
+import { HeldConnections } from "./held-connections.ts";
 import { InFlight, wireId } from "./in-flight.ts";
 import { type ConnectionOwner, ProbeConnection, STATE, type State } from "./probe-connection.ts";
 import type { ProbeNetwork } from "./probe-socket.ts";
 import { OPERATION_KINDS, type OperationKind } from "./report.ts";
+import { Returns } from "./returns.ts";
 import { SourceAddresses } from "./source-addresses.ts";
 import type { Target } from "./target.ts";
 import { TopicLedger } from "./topic-ledger.ts";
@@ -32,6 +35,8 @@ const TICK_MS = 100;
 const QUEUE_BYTES_MAX = 262_144;
 /** Composed for one connection before it is written. */
 const WRITE_BYTES_MAX = 32_768;
+/** Clients that come back in one turn: then sockets are looked at. */
+const RETURNS_PER_TURN = 128;
 /** So late do arrivals start between timers: sooner, each would be a turn of its own. */
 const OVERDUE_MS = 0.25;
 
@@ -50,16 +55,11 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   readonly #sources: SourceAddresses | null;
   readonly #attempts: InFlight<ProbeConnection> = new InFlight();
   readonly #operations: InFlight<ProbeConnection> = new InFlight();
-  /** Held, and fit to carry operations. */
-  readonly #held: ProbeConnection[] = [];
-  /** Held, and made to misbehave. */
-  readonly #faulty: Set<ProbeConnection> = new Set();
-  /** Closed by us as soon as what is under way over them has ended. */
-  readonly #leaving: Set<ProbeConnection> = new Set();
+  readonly #held: HeldConnections = new HeldConnections();
+  readonly #returns: Returns;
   readonly #startedMs: number;
   readonly #topics: TopicLedger;
   #nextTarget: number;
-  #nextHeld: number = 0;
   /** Operations whose answer may still come; those of connections that ended are over. */
   #waiting: number = 0;
   /** The connection that operations are being composed for, and how many more it carries. */
@@ -78,7 +78,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #connectedAtMs: number = 0;
   /** Since the start, or since we closed the last one ourselves. */
   #hasConnected: boolean = false;
-  readonly #faults: FaultCounts = { slowReaders: 0, halfOpen: 0, faultyEnded: 0, churned: 0 };
+  readonly #faults: FaultCounts = noFaults();
   readonly #backlog: Record<OperationKind, number> = { connect: 0, echo: 0, publish: 0 };
   #isLooking: boolean = false;
   readonly #look: () => void = () => {
@@ -87,6 +87,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     if (this.#arrivals.nextMs <= now - OVERDUE_MS) this.#startDue(now);
   };
   readonly #startArrival: (kind: ScheduledKind, intendedMs: number) => void;
+  readonly #startReturn: (dueMs: number, attempts: number) => void;
 
   constructor(
     setup: GeneratorSetup,
@@ -105,6 +106,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.subprotocol = this.#dialogue.subprotocol;
     this.#arrivals = new Arrivals(setup.seed);
     this.#prng = new Prng(setup.seed + setup.index);
+    this.#returns = new Returns(this.#prng);
     this.#sources =
       setup.sources === null
         ? null
@@ -117,6 +119,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#nextReportMs = now + REPORT_MS;
     this.#reportedMs = now;
     this.#startArrival = (kind, intendedMs) => this.#start(kind, intendedMs);
+    this.#startReturn = (dueMs, attempts) => this.#connect(dueMs, attempts);
     this.#sleep(now);
   }
 
@@ -151,22 +154,20 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   /** Events up to these numbers were published; those that did not come were missed. */
   settle(published: readonly (readonly number[])[]): void {
-    this.#topics.settle(this.#held, published, this.#tally.deliveries);
+    this.#topics.settle(this.#held.fit, published, this.#tally.deliveries);
   }
 
   /** Closes every connection, and reports a last time. */
   stop(): void {
     this.#timer?.cancel();
     for (const kind of ["connect", "echo", "publish", "churn"] as const) this.#arrivals.halt(kind);
-    for (;;) {
-      const attempt = this.#attempts.oldest(Infinity);
-      if (attempt === 0) break;
-      const connection = this.#attempts.ownerOf(attempt)!;
+    this.#returns.clear();
+    let attempt: number;
+    while ((attempt = this.#attempts.oldest(Infinity)) !== 0) {
+      this.#attempts.ownerOf(attempt)!.close();
       this.#attempts.remove(attempt);
-      connection.close();
     }
-    const all = [...this.#held, ...this.#faulty, ...this.#leaving];
-    for (const connection of all) this.#retire(connection);
+    for (const connection of this.#held.all) this.#retire(connection);
     this.#sendReport(this.#clock.now(), true);
   }
 
@@ -178,7 +179,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   }
 
   #sleep(now: number): void {
-    const next = Math.min(this.#arrivals.nextMs, this.#nextTickMs);
+    const next = Math.min(this.#arrivals.nextMs, this.#nextTickMs, this.#returns.nextMs);
     this.#timer =
       next <= now
         ? this.#clock.afterPoll(() => this.#turn())
@@ -187,7 +188,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   #startDue(now: number): void {
     const due = this.#arrivals.backlog("echo", now);
-    this.#perCarrier = Math.ceil(due / Math.max(1, this.#held.length));
+    this.#perCarrier = Math.ceil(due / Math.max(1, this.#held.fit.length));
     this.#arrivals.run(now, this.#startArrival);
     this.#dismissCarrier();
   }
@@ -202,6 +203,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #turn(): void {
     const now = this.#clock.now();
     this.#startDue(now);
+    this.#returns.take(now, RETURNS_PER_TURN, this.#startReturn);
     while (this.#nextTickMs <= now) {
       this.#tally.histogram("lateness").recordMs(now - this.#nextTickMs);
       this.#nextTickMs += TICK_MS;
@@ -255,10 +257,11 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   // Connections.
 
-  #connect(intendedMs: number): void {
+  #connect(intendedMs: number, returns: number = 0): void {
     this.#dismissCarrier();
     const now = this.#clock.now();
     const connection = new ProbeConnection(this, this.#nextTarget);
+    connection.returns = returns;
     this.#nextTarget = (this.#nextTarget + 1) % this.targets.length;
     if (this.#setup.traffic === "publish") connection.topic = this.#topics.nextSubscription();
     this.#tally.counts.connect.started++;
@@ -315,6 +318,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     const { attempt } = connection;
     const { counts } = this.#tally;
     connection.move(STATE.HELD);
+    connection.returns = 0;
     connection.waiting = 0;
     connection.heldAtMs = Math.round(now - this.#startedMs);
     counts.connect.succeeded++;
@@ -333,25 +337,42 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     const { slowReader, halfOpen } = this.#setup.faults;
     const draw = slowReader + halfOpen === 0 ? 1 : this.#prng.float();
     if (draw < slowReader + halfOpen) {
-      connection.isFaulty = true;
-      connection.isSilent = draw >= slowReader;
-      if (connection.isSilent) {
-        this.#faults.halfOpen++;
-      } else {
-        this.#faults.slowReaders++;
-        connection.stopReading();
-      }
-      this.#faulty.add(connection);
+      this.#spoil(connection, draw >= slowReader);
     } else {
-      connection.index = this.#held.length;
-      this.#held.push(connection);
+      this.#held.addFit(connection);
       const isFlowing = this.#arrivals.toCome("publish") > 0;
       if (connection.topic !== -1) this.#topics.subscribe(connection, isFlowing);
     }
   }
 
+  /** Makes it misbehave from here on. */
+  #spoil(connection: ProbeConnection, isSilent: boolean): void {
+    connection.isFaulty = true;
+    connection.isSilent = isSilent;
+    if (isSilent) {
+      this.#faults.halfOpen++;
+    } else {
+      this.#faults.slowReaders++;
+      connection.stopReading();
+    }
+    this.#held.faulty.add(connection);
+  }
+
+  /** Draws these shares of the connections that are fit; what is under way is not spoilt. */
+  misbehave({ slowReader, halfOpen }: Pick<Faults, "slowReader" | "halfOpen">): void {
+    this.#dismissCarrier();
+    for (const connection of [...this.#held.fit]) {
+      const draw = this.#prng.float();
+      if (draw >= slowReader + halfOpen) continue;
+      if (connection.waiting > 0 || connection.isPublisher) continue;
+      this.#held.remove(connection);
+      this.#spoil(connection, draw >= slowReader);
+    }
+  }
+
   onGone(connection: ProbeConnection, from: State, failure: FailureCode): void {
-    const { attempt } = connection;
+    const { attempt, returns } = connection;
+    const wasLeaving = this.#held.leaving.has(connection);
     connection.state = STATE.CLOSED;
     this.#giveBack(connection);
     if (from !== STATE.HELD) {
@@ -359,6 +380,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       connection.attempt = 0;
       this.#tally.counts.connect.failed++;
       this.#tally.failed(failure);
+      this.#return(returns + 1);
       return;
     }
     // A misbehaving one is expected to be closed; whether it was is told apart.
@@ -366,12 +388,31 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#faults.faultyEnded++;
       return;
     }
-    const ageMs = this.#clock.now() - this.#startedMs - connection.heldAtMs;
-    this.#tally.died(failure, ageMs);
+    // Who is leaving has been told, or was asked, to go.
+    if (!wasLeaving) {
+      const ageMs = this.#clock.now() - this.#startedMs - connection.heldAtMs;
+      this.#tally.died(failure, ageMs);
+      this.#return(0);
+    }
     if (connection.waiting > 0) {
       this.#waiting -= connection.waiting;
       this.#operationFailed(`${this.#operationKind}.lost`, connection.waiting);
     }
+  }
+
+  /** Its client tries again, where clients do so. */
+  #return(attempts: number, atLeastMs: number = 0): void {
+    if (!this.#setup.isReturning) return;
+    this.#returns.add(this.#clock.now(), attempts, atLeastMs);
+    this.#wake();
+  }
+
+  onGoAway(connection: ProbeConnection, reconnectAfterMs: number): boolean {
+    if (!this.#setup.isReturning || connection.state !== STATE.HELD) return false;
+    this.#faults.moved++;
+    this.#leave(connection);
+    this.#return(0, reconnectAfterMs);
+    return true;
   }
 
   /** Closes it ourselves, with whatever is under way over it. */
@@ -386,13 +427,12 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #leave(connection: ProbeConnection): void {
     this.#delist(connection);
     if (connection.waiting === 0) this.#retire(connection);
-    else this.#leaving.add(connection);
+    else this.#held.leaving.add(connection);
   }
 
   #giveBack(connection: ProbeConnection): void {
     if (connection.pair !== -1) this.#sources!.release(connection.target, connection.pair);
     connection.pair = -1;
-    this.#leaving.delete(connection);
     this.#delist(connection);
   }
 
@@ -402,20 +442,12 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#dialogue.discard();
       this.#carrier = null;
     }
-    const { index } = connection;
-    this.#faulty.delete(connection);
-    if (index === -1) return;
-    const last = this.#held.pop()!;
-    if (last !== connection) {
-      this.#held[index] = last;
-      last.index = index;
-    }
-    connection.index = -1;
+    this.#held.remove(connection);
   }
 
   #churn(intendedMs: number): void {
     this.#dismissCarrier();
-    const leaver = this.#nextLeaver();
+    const leaver = this.#held.draw(this.#prng);
     if (leaver !== null) {
       this.#faults.churned++;
       this.#leave(leaver);
@@ -423,37 +455,20 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#connect(intendedMs);
   }
 
-  /** Drawn from those held; a publisher only where all are, for its successor may overtake it. */
-  #nextLeaver(): ProbeConnection | null {
-    const { length } = this.#held;
-    if (length === 0) return null;
-    const drawn = this.#prng.int(0, length - 1);
-    for (let step = 0; step < length; step++) {
-      const connection = this.#held[(drawn + step) % length]!;
-      if (!connection.isPublisher) return connection;
-    }
-    return this.#held[drawn]!;
-  }
-
   get #isOpening(): boolean {
     return this.#attempts.count > 0 || this.#arrivals.toCome("connect") > 0;
-  }
-
-  get #count(): number {
-    return this.#held.length + this.#faulty.size;
   }
 
   #shrinkSome(now: number): void {
     if (this.#shrinkTo === Infinity) return;
     const budget = Math.floor(((now - this.#shrinkAtMs) / 1_000) * this.#shrinkPerSecond);
-    if (budget === 0 && this.#count > this.#shrinkTo) return;
+    if (budget === 0 && this.#held.count > this.#shrinkTo) return;
     this.#shrinkAtMs = now;
-    for (let left = budget; left > 0 && this.#count > this.#shrinkTo; left--) {
-      const youngest = this.#held.at(-1) ?? [...this.#faulty].at(-1)!;
-      this.#retire(youngest);
+    for (let left = budget; left > 0 && this.#held.count > this.#shrinkTo; left--) {
+      this.#retire(this.#held.youngest!);
     }
-    if (this.#count <= this.#shrinkTo) this.#shrinkTo = Infinity;
-    if (this.#count === 0) this.#hasConnected = false;
+    if (this.#held.count <= this.#shrinkTo) this.#shrinkTo = Infinity;
+    if (this.#held.count === 0) this.#hasConnected = false;
   }
 
   // Operations.
@@ -475,7 +490,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#tally.histogram("lateness").recordMs(now - intendedMs);
     const topic = kind === "publish" ? this.#topics.nextPublish() : -1;
     const connection =
-      topic === -1 ? this.#nextCarrier() : this.#topics.publisherOf(topic, this.#held);
+      topic === -1 ? this.#nextCarrier() : this.#topics.publisherOf(topic, this.#held.fit);
     if (connection === null) {
       this.#operationFailed(`${kind}.unconnected`);
       return;
@@ -503,10 +518,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#carries--;
       return this.#carrier;
     }
-    if (this.#held.length === 0) return null;
-    this.#nextHeld = (this.#nextHeld + 1) % this.#held.length;
     this.#carries = this.#perCarrier - 1;
-    return this.#held[this.#nextHeld]!;
+    return this.#held.next();
   }
 
   /** Sends what was composed. Must come before anything else is written. */
@@ -537,7 +550,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   #operationEnded(connection: ProbeConnection): void {
     connection.waiting--;
     this.#waiting--;
-    if (connection.waiting === 0 && this.#leaving.has(connection)) this.#retire(connection);
+    if (connection.waiting === 0 && this.#held.leaving.has(connection)) this.#retire(connection);
   }
 
   onEvent(connection: ProbeConnection, publisher: number, sequence: number, atMs: number): void {
@@ -571,9 +584,10 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       counts,
       ...rest,
       state: {
-        held: this.#count,
+        held: this.#held.count,
         ...this.#faults,
         connecting: this.#attempts.count,
+        returning: this.#returns.count,
         connectedAtMs: this.#connectedAtMs,
         waiting: this.#waiting,
         published: [...this.#topics.published],

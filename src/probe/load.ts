@@ -40,7 +40,10 @@ export async function runLoad(options: LoadOptions, context: RunContext): Promis
   // One without a connection would have nothing to send over.
   const generators = Math.min(wanted, options.connections);
   const { faults, topics, connections } = options;
-  const job = { command: "load", faults, topics, connectionsMax: connections } as const;
+  const job = {
+    ...({ command: "load", isReturning: false } as const),
+    ...{ faults, topics, connectionsMax: connections },
+  };
   return Run.conduct({ ...options, generators }, job, context, (run) =>
     new LoadRun(run, options, before).run(),
   );

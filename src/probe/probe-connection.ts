@@ -93,6 +93,8 @@ export class ProbeConnection implements FrameHandler, SocketUser {
   waiting: number = 0;
   /** Whole milliseconds in which pairs were tried that somebody else had. */
   searchMs: number = 0;
+  /** Of a client that comes back: how often it has tried since it was connected last. */
+  returns: number = 0;
   /** Close code that the server gave, or 0. */
   closeCode: number = 0;
   /** It was made to misbehave, and is expected to be closed for it. */

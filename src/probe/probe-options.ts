@@ -7,13 +7,9 @@ import type { ProbeTransport } from "./probe-network.ts";
 import type { ServerSource } from "./server-watch.ts";
 import type { Threshold } from "./threshold.ts";
 
-/** What `capacity` and `load` have in common. */
-export interface ProbeOptions {
-  readonly targets: readonly Endpoint[];
+/** How the probe is a client, whatever it does. */
+export interface ClientOptions {
   readonly protocol: Protocol;
-  readonly traffic: Traffic;
-  /** Bytes of an echo's or event's payload. */
-  readonly payloadBytes: number;
   /** From the start of an attempt to a connection that is ready for use. */
   readonly connectTimeoutMs: number;
   /** From the start of an echo or publish to its answer. */
@@ -30,11 +26,19 @@ export interface ProbeOptions {
   /** Generator processes at least; more are forked where the file limit asks for them. */
   readonly generators: number;
   readonly seed: number;
+  /** The command line, for the report. */
+  readonly argv: readonly string[];
+}
+
+/** What all runs have in common. */
+export interface ProbeOptions extends ClientOptions {
+  readonly targets: readonly Endpoint[];
+  readonly traffic: Traffic;
+  /** Bytes of an echo's or event's payload. */
+  readonly payloadBytes: number;
   readonly serverSources: readonly ServerSource[];
   /** New connections per second, all generators together. */
   readonly connectPerSecond: number;
-  /** The command line, for the report. */
-  readonly argv: readonly string[];
 }
 
 export interface CapacityOptions extends ProbeOptions {

@@ -4,7 +4,7 @@ import { formatCount } from "./quantity.ts";
 import { barFigure } from "./chart-bars.ts";
 import { deathsFigure } from "./chart-deaths.ts";
 import { distributionFigure } from "./chart-distribution.ts";
-import { type Band, timeFigure, type TimeLine } from "./chart-time.ts";
+import { type Band, type TimeChart, timeFigure, type TimeLine } from "./chart-time.ts";
 import { html, type Markup, NOTHING } from "./markup.ts";
 import { countOf, shortFigure } from "./report-figures.ts";
 import type { Report, SeriesPoint, StageReport } from "./report.ts";
@@ -57,16 +57,29 @@ export function seriesColumns({ series, stages }: Report): SeriesColumns {
 
 export function charts(report: Report, columns: SeriesColumns): Markup {
   const page: ChartPage = { report, columns, bands: bandsOf(report.stages) };
-  const main = report.command === "load" ? loadCharts(page) : capacityCharts(page);
+  const main = report.command === "capacity" ? capacityCharts(page) : loadCharts(page);
   return html`<div class="charts">${main}${latencyChart(page)}${serverChart(page)}
 ${generatorChart(page)}${arrivalsChart(page)}${errorMatrix(report.failures)}
 ${deathsFigure(report.deaths)}</div>`;
+}
+
+/**
+ * The charts of a scenario among others, no more than three: connections; operations beside what
+ * they cost the server; latencies. What it does not have is not drawn.
+ */
+export function scenarioCharts(report: Report, columns: SeriesColumns): Markup {
+  const page: ChartPage = { report, columns, bands: bandsOf(report.stages), isCompact: true };
+  const isOperating = report.series.some((point) => point.operationsScheduledPerSecond > 0);
+  const load = isOperating ? operationsChart(page) : serverChart(page);
+  return html`${connectionsChart(page)}${load}${latencyChart(page)}`;
 }
 
 interface ChartPage {
   readonly report: Report;
   readonly columns: SeriesColumns;
   readonly bands: readonly Band[];
+  /** Charts are of half the width, and name the stages nevertheless. */
+  readonly isCompact?: boolean;
 }
 
 function bandsOf(stages: readonly StageReport[]): Band[] {
@@ -76,9 +89,12 @@ function bandsOf(stages: readonly StageReport[]): Band[] {
   });
 }
 
+/** Stages whose names are no more than their connections. */
+const LEVELS: readonly string[] = ["climb", "verify", "bisect", "stairs", "confirm"];
+
 /** As short as it can be: `128k` for a level of the climb. */
 function shortName({ kind, name, connections }: StageReport): string {
-  if (kind === "load" || kind === "connect") return name;
+  if (!LEVELS.includes(kind)) return name;
   const level = shortFigure(connections.intended);
   return kind === "climb" || kind === "stairs" ? level : `${kind} ${level}`;
 }
@@ -106,7 +122,8 @@ function capacityCharts(page: ChartPage): Markup {
 }
 
 function loadCharts(page: ChartPage): Markup {
-  const loads = page.report.stages.filter(({ kind }) => kind === "load");
+  const { command, stages } = page.report;
+  const loads = stages.filter(({ kind }) => command === "scenario" || kind === "load");
   const rates = barFigure({
     title: "Rates",
     note: "operations per second achieved (bar) of those intended (frame)",
@@ -124,19 +141,28 @@ function loadCharts(page: ChartPage): Markup {
     }),
     limit: null,
   });
-  const throughput = timeFigure({
+  return html`${rates}${distribution(page)}${operationsChart(page)}${connectionsChart(page)}`;
+}
+
+function operationsChart(page: ChartPage): Markup {
+  const { isCompact = false, report } = page;
+  const hasCpu = isCompact && report.series.some(({ server }) => server?.cpuCores != null);
+  return timeFigure({
     ...timePart(page),
-    title: "Operations",
+    title: hasCpu ? "Operations and the server's CPU" : "Operations",
     note: "due by the schedule, and succeeded, each second",
-    isWide: true,
+    isWide: !isCompact,
     lines: [
       { ...line(page, "scheduled", "scheduled", 6), unit: "count" },
       { ...line(page, "operations", "succeeded", 1), unit: "count", isArea: true },
       { ...line(page, "failures", "failures", 2), unit: "count" },
+      ...(hasCpu
+        ? [{ ...line(page, "serverCpu", "server: CPU", 3), unit: "cores", isRight: true } as const]
+        : []),
     ],
     left: "per second",
+    right: "cores",
   });
-  return html`${rates}${distribution(page)}${throughput}${connectionsChart(page)}`;
 }
 
 function distribution({ report }: ChartPage): Markup {
@@ -148,11 +174,12 @@ function distribution({ report }: ChartPage): Markup {
   return distributionFigure(stages, `${countOf(stages.length, "stage")}${which}, added up`);
 }
 
-function timePart({ columns, bands }: ChartPage): {
-  atMs: readonly number[];
-  bands: readonly Band[];
-} {
-  return { atMs: columns.atMs, bands };
+function timePart({
+  columns,
+  bands,
+  isCompact = false,
+}: ChartPage): Pick<TimeChart, "atMs" | "bands" | "isNamingBands"> {
+  return { atMs: columns.atMs, bands, isNamingBands: isCompact };
 }
 
 function line(
@@ -177,7 +204,7 @@ function connectionsChart(page: ChartPage): Markup {
     note: isWatched
       ? "what the probe holds, beside what the server says of itself"
       : "what the probe holds; nobody watched the server",
-    isWide: isWatched,
+    isWide: isWatched && page.isCompact !== true,
     lines: [
       { ...line(page, "intended", "intended", 6), unit: "count", isStep: true },
       { ...line(page, "held", "held", 1), unit: "count", isArea: true },

@@ -2,6 +2,19 @@
 // made from it; test/unit/probe-report-schema.test.ts holds it against reports.
 
 import { PHASES } from "./failure.ts";
+import {
+  count,
+  flag,
+  type JsonSchema,
+  list,
+  number,
+  object,
+  oneOf,
+  orNull,
+  reference,
+  share,
+  text,
+} from "./json-schema.ts";
 import { PROBE_TRANSPORTS } from "./probe-network.ts";
 import {
   DEATH_AGES_MS,
@@ -14,65 +27,7 @@ import {
   STAGE_VERDICTS,
 } from "./report.ts";
 
-/** As much of JSON Schema, draft 2020-12, as is used here. */
-export interface JsonSchema {
-  readonly $schema?: string;
-  readonly $id?: string;
-  readonly $ref?: string;
-  readonly $defs?: Readonly<Record<string, JsonSchema>>;
-  readonly title?: string;
-  readonly description?: string;
-  readonly type?: string | readonly string[];
-  readonly const?: string;
-  readonly enum?: readonly string[];
-  readonly anyOf?: readonly JsonSchema[];
-  readonly format?: string;
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly items?: JsonSchema;
-  readonly properties?: Readonly<Record<string, JsonSchema>>;
-  readonly required?: readonly string[];
-  readonly additionalProperties?: boolean | JsonSchema;
-}
-
 const PARTIES = ["client", "network", "server", "prober"];
-
-const text = (description: string): JsonSchema => ({ type: "string", description });
-const oneOf = (values: readonly string[], description: string): JsonSchema => ({
-  type: "string",
-  enum: values,
-  description,
-});
-const number = (description: string): JsonSchema => ({ type: "number", minimum: 0, description });
-const count = (description: string): JsonSchema => ({ type: "integer", minimum: 0, description });
-const share = (description: string): JsonSchema => ({ ...number(description), maximum: 1 });
-const flag = (description: string): JsonSchema => ({ type: "boolean", description });
-const list = (items: JsonSchema, description: string): JsonSchema => ({
-  type: "array",
-  items,
-  description,
-});
-const reference = (name: string, description: string): JsonSchema => ({
-  $ref: `#/$defs/${name}`,
-  description,
-});
-
-function orNull(schema: JsonSchema): JsonSchema {
-  const { description, ...rest } = schema;
-  const about = description === undefined ? {} : { description };
-  if (typeof rest.type === "string") return { ...rest, type: [rest.type, "null"], ...about };
-  return { anyOf: [rest, { type: "null" }], ...about };
-}
-
-/** Every property is there, unless it is named as optional. */
-function object(
-  description: string,
-  properties: Readonly<Record<string, JsonSchema>>,
-  optional: readonly string[] = [],
-): JsonSchema {
-  const required = Object.keys(properties).filter((name) => !optional.includes(name));
-  return { type: "object", description, properties, required, additionalProperties: true };
-}
 
 const LATENCY_MEANINGS: Readonly<Record<LatencyName, string>> = {
   connect: "From the intended start of an attempt to a connection that is ready for use.",
@@ -120,9 +75,9 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
     search: oneOf(["exp", "stairs"], "How it was searched for."),
     maxReached: flag("All that `--max` allows held: the capacity may be higher."),
   }),
-  LoadResult: object("What `load` found.", {
+  LoadResult: object("What `load` or a scenario found.", {
     faults: orNull(
-      object("What was done to connections on purpose; null without `--fault`.", {
+      object("What was done to connections on purpose; null: nothing was.", {
         slowReaders: count("Connections that stopped reading."),
         halfOpen: count("Connections that fell silent."),
         ended: count("Of both: ended by the server, as far as the probe saw."),
@@ -188,7 +143,8 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
   StageReport: object("One stage: a level of the search, or a part of the load.", {
     index: count("Which stage, from 0."),
     kind: text(
-      "`climb`, `verify`, `bisect`, `stairs` or `confirm`; with load `connect` or `load`.",
+      "`climb`, `verify`, `bisect`, `stairs` or `confirm`; with load `connect` or `load`; with a " +
+        "scenario `ramp`, `hold`, `fault` or `recover`.",
     ),
     name: text("As in `4,000`, `confirm 4,718` or `1m to 10k/s`."),
     fromMs: number("When it began."),
@@ -351,34 +307,42 @@ const REPORT_DEFINITIONS: Readonly<Record<string, JsonSchema>> = {
   }),
 };
 
+const REPORT_OBJECT: JsonSchema = object("What a run of `holdfast-probe` found out.", {
+  schema: {
+    type: "string",
+    const: REPORT_SCHEMA,
+    description: "Name and version of this document.",
+  },
+  command: oneOf(["capacity", "load", "scenario"], "What was run."),
+  sentence: text("The result in one sentence, for people."),
+  outcome: oneOf(OUTCOMES, "How the run ended."),
+  exitCode: count("What the command exits with; it follows from `outcome`."),
+  limit: orNull(reference("Limit", "What limited the run; null where nothing did.")),
+  capacity: orNull(reference("CapacityResult", "Only with `capacity`.")),
+  load: orNull(reference("LoadResult", "Only with `load` and with scenarios.")),
+  environment: reference("Environment", "With what and on what it was made."),
+  stages: list(reference("StageReport", "One stage."), "Stages, in order."),
+  series: list(reference("SeriesPoint", "One second."), "The run second by second."),
+  failures: list(reference("FailureCount", "One code."), "Failures of the run, most first."),
+  deaths: list(reference("DeathCount", "One code."), "Deaths of the run, most first."),
+  server: orNull(
+    reference("ServerSummary", "The server over the run; null where it was not watched."),
+  ),
+  memory: orNull(
+    reference("MemorySummary", "Who held memory; null: the server is elsewhere, or not known."),
+  ),
+});
+
 /** The whole document. Unknown fields are allowed: they come without a new version. */
 export const REPORT_JSON_SCHEMA: JsonSchema = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
   title: "A report of holdfast-probe",
-  ...object("What a run of `holdfast-probe capacity` or `holdfast-probe load` found out.", {
-    schema: {
-      type: "string",
-      const: REPORT_SCHEMA,
-      description: "Name and version of this document.",
-    },
-    command: oneOf(["capacity", "load"], "What was run."),
-    sentence: text("The result in one sentence, for people."),
-    outcome: oneOf(OUTCOMES, "How the run ended."),
-    exitCode: count("What the command exits with; it follows from `outcome`."),
-    limit: orNull(reference("Limit", "What limited the run; null where nothing did.")),
-    capacity: orNull(reference("CapacityResult", "Only with `capacity`.")),
-    load: orNull(reference("LoadResult", "Only with `load`.")),
-    environment: reference("Environment", "With what and on what it was made."),
-    stages: list(reference("StageReport", "One stage."), "Stages, in order."),
-    series: list(reference("SeriesPoint", "One second."), "The run second by second."),
-    failures: list(reference("FailureCount", "One code."), "Failures of the run, most first."),
-    deaths: list(reference("DeathCount", "One code."), "Deaths of the run, most first."),
-    server: orNull(
-      reference("ServerSummary", "The server over the run; null where it was not watched."),
-    ),
-    memory: orNull(
-      reference("MemorySummary", "Who held memory; null: the server is elsewhere, or not known."),
-    ),
-  }),
+  ...REPORT_OBJECT,
   $defs: REPORT_DEFINITIONS,
+};
+
+/** For documents that hold whole reports: what a report is, and what it is made of. */
+export const REPORT_PARTS: Readonly<Record<string, JsonSchema>> = {
+  Report: REPORT_OBJECT,
+  ...REPORT_DEFINITIONS,
 };

@@ -127,11 +127,19 @@ td.none { color: var(--rule); }
 .facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 4px 18px; margin: 0;
   font-size: 13px; }
 .facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
+.charts.overview { margin-top: 14px; }
+.overview svg text { font-size: 12px; }
+table a { color: inherit; text-decoration-color: var(--soft); text-underline-offset: 3px; }
+section { margin-top: 34px; padding-top: 20px; border-top: 1px solid var(--rule); }
+section h2 { font-size: 19px; margin: 6px 0 2px; letter-spacing: -.008em; }
+section > .card, section > .charts { margin-top: 14px; }
+.question { font-size: 15px; } .plan { color: var(--soft); font-size: 13px; margin-top: 2px; }
+.why { margin-top: 6px; font-weight: 600; } .badge.quiet { color: var(--soft); }
 footer { margin-top: 22px; color: var(--soft); font-size: 12px; }
 @media (max-width: 760px) { .charts { grid-template-columns: minmax(0, 1fr); }
   main { padding: 18px 12px; } h1 { font-size: 22px; }
   .wide { overflow-x: auto; } .wide svg[viewBox] { min-width: 720px; } }
 @media print { :root { color-scheme: light; ${LIGHT} --page: #fff; }
   main { padding: 0; max-width: none; } body { font-size: 11px; } .scroll { overflow: visible; }
-  .card, .tiles, tr { break-inside: avoid; } td, th { padding: 3px 5px; } }
+  .card, .tiles, tr { break-inside: avoid; } section { break-before: page; border-top: 0; } td, th { padding: 3px 5px; } }
 `;

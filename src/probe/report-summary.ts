@@ -5,22 +5,32 @@ import type { GeneratorFigures, Report, StageReport } from "./report.ts";
 
 /**
  * The stage that the headline figures come from. Of a search, the confirmation or the last level
- * that held; of a load, the last part that counts, whatever came of it.
+ * that held; of a load, the last part that counts, whatever came of it; of a scenario, the last
+ * phase that does and is not there to open connections.
  */
 export function mainStage({
   stages,
   command,
 }: Pick<Report, "stages" | "command">): StageReport | null {
   const counted = stages.filter(({ verdict }) => verdict !== "generator-bound");
-  const wanted =
-    command === "load"
-      ? [counted.findLast(({ kind }) => kind === "load")]
-      : [
-          counted.findLast(({ verdict, kind }) => verdict === "ok" && kind === "confirm"),
-          counted.findLast(({ verdict }) => verdict === "ok"),
-        ];
-  const found = wanted.find((stage) => stage !== undefined);
-  return found ?? counted.at(-1) ?? stages.at(-1) ?? null;
+  return wantedStage(counted, command) ?? counted.at(-1) ?? stages.at(-1) ?? null;
+}
+
+function wantedStage(
+  stages: readonly StageReport[],
+  command: Report["command"],
+): StageReport | undefined {
+  switch (command) {
+    case "load":
+      return stages.findLast(({ kind }) => kind === "load");
+    case "scenario":
+      return stages.findLast(({ kind }) => kind !== "ramp");
+    case "capacity":
+      return (
+        stages.findLast(({ verdict, kind }) => verdict === "ok" && kind === "confirm") ??
+        stages.findLast(({ verdict }) => verdict === "ok")
+      );
+  }
 }
 
 /** Failed attempts and operations, and connections that ended without our doing. */

@@ -27,7 +27,7 @@ import type {
   ThresholdResult,
 } from "./report.ts";
 import { errorCount } from "./report-summary.ts";
-import { verdictText } from "./stage-line.ts";
+import { stageTitle, verdictText } from "./stage-line.ts";
 
 const PARTIES: readonly Party[] = ["server", "network", "client", "prober"];
 
@@ -66,51 +66,55 @@ function meaningOf(code: string): string {
   return `${code}: ${rows[`${phase}.${cause}`]?.meaning ?? "not known here"}`;
 }
 
-const STAGE_HEAD = [
-  "held",
-  "connects/s",
-  "operations/s",
-  "connect p99 ms",
-  "response p50 ms",
-  "response p99 ms",
-  "lateness p99 ms",
-  "server B/conn",
-  "server CPU",
-  "errors",
+const DELIVERY = "delivery p99 ms";
+
+interface StageColumn {
+  readonly title: string;
+  cell(stage: StageReport): Markup | string;
+}
+
+const STAGE_COLUMNS: readonly StageColumn[] = [
+  { title: "held", cell: ({ connections: { held, intended } }) => beside(held, intended) },
+  { title: "connects/s", cell: ({ operations: { connect } }) => rate(connect) },
+  { title: "operations/s", cell: ({ operations: { echo, publish } }) => rate(echo ?? publish) },
+  { title: "connect p99 ms", cell: ({ latencies }) => msFigure(latencies.connect?.p99) },
+  { title: "response p50 ms", cell: ({ latencies }) => msFigure(latencies.response?.p50) },
+  { title: "response p99 ms", cell: ({ latencies }) => msFigure(latencies.response?.p99) },
+  { title: DELIVERY, cell: ({ latencies }) => msFigure(latencies.delivery?.p99) },
+  {
+    title: "lateness p99 ms",
+    cell: ({ generator }) =>
+      asPair(msFigure(generator.latenessP99Ms), msFigure(generator.latenessLimitMs)),
+  },
+  { title: "server B/conn", cell: ({ server }) => countFigure(server?.bytesPerConnection) },
+  { title: "server CPU", cell: ({ server }) => server?.cpuCores?.toFixed(2) ?? UNKNOWN },
+  { title: "errors", cell: (stage) => formatCount(errorCount(stage)) },
 ];
 
 export function stageTable(stages: readonly StageReport[]): Markup {
-  if (stages.length === 0) return NOTHING;
+  return stages.length === 0 ? NOTHING : html`<h2>Stages</h2>${stageCard(stages, "stage")}`;
+}
+
+/** @param what the stages are called */
+export function stageCard(stages: readonly StageReport[], what: string): Markup {
+  // Deliveries are there with publishes only.
+  const isDelivering = stages.some(({ latencies }) => latencies.delivery !== undefined);
+  const columns = STAGE_COLUMNS.filter(({ title }) => isDelivering || title !== DELIVERY);
   const rows = stages.map((stage) => {
-    const { name, kind, connections, operations, latencies, generator, server } = stage;
-    const { connect, echo, publish } = operations;
-    const cells = [
-      beside(connections.held, connections.intended),
-      rate(connect),
-      rate(echo ?? publish),
-      html`${msFigure(latencies.connect?.p99)}`,
-      html`${msFigure(latencies.response?.p50)}`,
-      html`${msFigure(latencies.response?.p99)}`,
-      asPair(msFigure(generator.latenessP99Ms), msFigure(generator.latenessLimitMs)),
-      html`${countFigure(server?.bytesPerConnection)}`,
-      html`${server?.cpuCores == null ? UNKNOWN : server.cpuCores.toFixed(2)}`,
-      html`${formatCount(errorCount(stage))}`,
-    ].map((cell) => html`<td>${cell}</td>`);
-    const label = name.startsWith(kind) || kind === "load" ? name : `${kind} ${name}`;
     const { verdict, reasons } = stage;
+    const cells = columns.map(({ cell }) => html`<td>${cell(stage)}</td>`);
     const noted = reasons.length > 0 ? html` class="noted"` : NOTHING;
-    return html`<tr${noted}><th>${label}</th>${cells}
+    return html`<tr${noted}><th>${stageTitle(stage)}</th>${cells}
 <td class="left verdict t-${verdict}">${verdictText(verdict)}</td></tr>
-${reasonRow(stage)}`;
+${reasonRow(stage, columns.length + 2)}`;
   });
-  const head = STAGE_HEAD.map((name) => html`<th>${name}</th>`);
-  return html`<h2>Stages</h2><div class="card scroll"><table><thead><tr><th class="left">stage</th>
+  const head = columns.map(({ title }) => html`<th>${title}</th>`);
+  return html`<div class="card scroll"><table><thead><tr><th class="left">${what}</th>
 ${head}<th class="left">verdict</th></tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
-function reasonRow({ reasons }: StageReport): Markup {
+function reasonRow({ reasons }: StageReport, columns: number): Markup {
   if (reasons.length === 0) return NOTHING;
-  const columns = STAGE_HEAD.length + 2;
   return html`<tr><td class="note" colspan="${columns}">${reasons.join("; ")}</td></tr>`;
 }
 
@@ -154,25 +158,45 @@ export function baselineTable(baseline: BaselineResult | null): Markup {
 </tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
+/** A fact's name, and what it is. */
+export type Fact = readonly [string, string | Markup];
+
 export function environmentList(report: Report): Markup {
   const { environment: made, server } = report;
-  const facts: [string, string | Markup][] = [
-    ["Command", html`<code>holdfast-probe ${made.argv.map(shellWord).join(" ")}</code>`],
+  return factList([
+    ["Command", commandCode(made.argv)],
     ["Targets", `${made.targets.join(", ")} (${made.protocol} protocol)`],
     ["Started", `${made.startedAt}, took ${formatDuration(made.durationMs)}`],
     ["Seed", String(made.seed)],
+    ...machineFacts(made),
+    ["Server watched", server === null ? "no" : server.sources.join(", ")],
+    ...stageServerFacts(report),
+    ...settingFacts(made),
+  ]);
+}
+
+export function factList(facts: readonly Fact[]): Markup {
+  const items = facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`);
+  return html`<h2>Environment</h2><div class="card"><dl class="facts">${items}</dl></div>`;
+}
+
+/** As it would be typed. */
+export function commandCode(argv: readonly string[]): Markup {
+  return html`<code>holdfast-probe ${argv.map(shellWord).join(" ")}</code>`;
+}
+
+/** What the probe ran on, and as what. */
+export function machineFacts(made: Environment): Fact[] {
+  return [
     ["Probe", `holdfast-probe ${made.probeVersion}, Node.js ${made.nodeVersion}`],
     ["Probe's machine", machineText(made)],
     ["Generators", generatorsText(made)],
-    ["Server watched", server === null ? "no" : server.sources.join(", ")],
-    ...stageServerFacts(report),
-    ...Object.entries(made.sysctls).map(([name, value]): [string, Markup] => [
-      name,
-      html`<code>${value}</code>`,
-    ]),
   ];
-  const items = facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`);
-  return html`<h2>Environment</h2><div class="card"><dl class="facts">${items}</dl></div>`;
+}
+
+/** Of the kernel. */
+export function settingFacts({ sysctls }: Environment): Fact[] {
+  return Object.entries(sysctls).map(([name, value]) => [name, html`<code>${value}</code>`]);
 }
 
 function machineText({ kernel, cpus, memoryBytes }: Environment): string {
@@ -189,7 +213,7 @@ function generatorsText(made: Environment): string {
 }
 
 /** What the generators used at most: it was not free. */
-function stageServerFacts({ stages }: Report): [string, string][] {
+function stageServerFacts({ stages }: Report): Fact[] {
   if (stages.length === 0) return [];
   const most = (figure: (stage: StageReport) => number): number => Math.max(...stages.map(figure));
   const cores = coresFigure(most(({ generator }) => generator.cpuCores));
@@ -198,7 +222,6 @@ function stageServerFacts({ stages }: Report): [string, string][] {
   return [["Generators used", `up to ${cores}, ${bytes} resident, busiest loop ${busy}`]];
 }
 
-/** As it would be typed. */
 function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

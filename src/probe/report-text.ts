@@ -14,19 +14,15 @@ import {
   shareFigure,
   unitFigure,
 } from "./report-figures.ts";
-import {
-  DEATH_AGES_MS,
-  type DeathCount,
-  OPERATION_KINDS,
-  type Report,
-  type StageReport,
-} from "./report.ts";
+import { DEATH_AGES_MS, type DeathCount, OPERATION_KINDS, type Report } from "./report.ts";
 import { generatorSummary, mainStage } from "./report-summary.ts";
 import {
+  isConnecting,
   rateOfIntended,
   stageHeader,
   stageLabel,
   stageLine,
+  stageTitle,
   VERDICT_STYLES,
   verdictText,
 } from "./stage-line.ts";
@@ -133,11 +129,6 @@ function reasonLines(page: Page): string[] {
   return section(page, "reasons", lines);
 }
 
-/** A stage's name, with its kind where the name is only a level. */
-function stageTitle({ kind, name }: StageReport): string {
-  return kind === "climb" || kind === "stairs" ? `${kind} ${name}` : name;
-}
-
 /** The server's own figures at the end of every stage; those of several processes are summed. */
 function serverLines(page: Page): string[] {
   const { server, stages } = page.report;
@@ -219,7 +210,9 @@ function operationLines(page: Page): string[] {
   const rows = page.report.stages.flatMap((stage) =>
     OPERATION_KINDS.flatMap((kind) => {
       const figures = stage.operations[kind];
-      if (figures === undefined || (kind === "connect" && stage.kind !== "load")) return [];
+      if (figures === undefined) return [];
+      // The stage's own line has the connects of those that are there for them.
+      if (kind === "connect" && isConnecting(stage)) return [];
       const started = `${formatCount(figures.started)}/${formatCount(figures.scheduled)}`;
       const counts = [started, formatCount(figures.succeeded), formatCount(figures.failed)];
       return [[plain(stageTitle(stage)), kind, ...counts, rateOfIntended(figures)]];

@@ -12,7 +12,7 @@ import type {
 } from "./report.ts";
 import { errorCount, generatorSummary, mainStage } from "./report-summary.ts";
 
-interface Tile {
+export interface Tile {
   readonly name: string;
   readonly value: string;
   /** What it is to be seen beside. */
@@ -24,12 +24,16 @@ export function tiles(report: Report): Markup {
   const stage = mainStage(report);
   const shown = [
     ...(report.capacity === null ? [] : capacityTiles(report.capacity, stage)),
-    ...(report.command === "load" && stage !== null ? loadTiles(report, stage) : []),
+    ...(report.command !== "capacity" && stage !== null ? loadTiles(report, stage) : []),
     ...latencyTiles(stage),
     ...serverTiles(report, stage),
     errorTile(report),
     ...generatorTiles(report),
   ];
+  return tileList(shown);
+}
+
+export function tileList(shown: readonly Tile[]): Markup {
   return html`<dl class="tiles">${shown.map(tileMarkup)}</dl>`;
 }
 

@@ -10,7 +10,7 @@ export const REPORT_SCHEMA = "holdfast-probe.report/1";
 
 export interface Report {
   readonly schema: typeof REPORT_SCHEMA;
-  readonly command: "capacity" | "load";
+  readonly command: "capacity" | "load" | "scenario";
   /** The result in one sentence. */
   readonly sentence: string;
   readonly outcome: Outcome;
@@ -20,7 +20,7 @@ export interface Report {
   readonly limit: Limit | null;
   /** Only with `capacity`. */
   readonly capacity: CapacityResult | null;
-  /** Only with `load`. */
+  /** Only with `load`, and with `scenario`, where no baseline is asked for. */
   readonly load: LoadResult | null;
   readonly environment: Environment;
   readonly stages: readonly StageReport[];
@@ -194,7 +194,10 @@ export type StageVerdict = (typeof STAGE_VERDICTS)[number];
 
 export interface StageReport {
   readonly index: number;
-  /** `climb`, `verify`, `bisect`, `stairs`, `confirm`; or `load`. */
+  /**
+   * `climb`, `verify`, `bisect`, `stairs`, `confirm`; `connect` or `load`; of a scenario `ramp`,
+   * `hold`, `fault` or `recover`.
+   */
   readonly kind: string;
   /** Such as `4,000` or `confirm 4,718` or `1m to 10k/s`. */
   readonly name: string;

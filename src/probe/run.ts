@@ -19,7 +19,7 @@ import { type Host, readHost, readListenDrops, readMemoryAvailable, sysctls } fr
 import type { Progress } from "./live-view.ts";
 import { readMachineMemory } from "./machine-memory.ts";
 import type { ProbeOptions } from "./probe-options.ts";
-import type { Environment, Limit, MemoryFigures, StageReport } from "./report.ts";
+import type { Environment, Limit, MemoryFigures, Report, StageReport } from "./report.ts";
 import { SecondTally, Tally } from "./run-tally.ts";
 import type { Vitals } from "./scram.ts";
 import { type ServerSample, ServerWatch } from "./server-watch.ts";
@@ -62,8 +62,10 @@ export const TIMEOUT_SLACK_MS = 500;
 
 /** What a run is to do. */
 export interface RunJob {
-  readonly command: "capacity" | "load";
+  readonly command: Report["command"];
   readonly faults: Faults;
+  /** Whether clients that lose their server come back. */
+  readonly isReturning: boolean;
   readonly topics: number;
   /** Connections at most. */
   readonly connectionsMax: number;
@@ -262,10 +264,15 @@ export class Run {
   // Work.
 
   /**
-   * Opens so many more, at the run's rate, shared out so that the generators hold alike.
+   * Opens so many more, shared out so that the generators hold alike.
+   * @param perSecond all generators together
    * @returns how many: fewer where the probe's own means end.
    */
-  connect(count: number, startAtMs: number): number {
+  connect(
+    count: number,
+    startAtMs: number,
+    perSecond: number = this.options.connectPerSecond,
+  ): number {
     const shares = shareOut(
       count,
       this.generators.states.map((state) => state?.held ?? 0),
@@ -275,7 +282,7 @@ export class Run {
     this.#carriers = shares.flatMap((share, index) =>
       share + (states[index]?.held ?? 0) > 0 ? [index] : [],
     );
-    const plans = connectPlans(shares, this.options.connectPerSecond, startAtMs);
+    const plans = connectPlans(shares, perSecond, startAtMs);
     for (const [index, plan] of plans) this.generators.tell(index, { type: "arrivals", plan });
     const total = shares.reduce((sum, share) => sum + share, 0);
     return total;
@@ -567,6 +574,7 @@ export class Run {
       transport: options.transport,
       topics: this.#job.topics,
       faults: this.#job.faults,
+      isReturning: this.#job.isReturning,
     };
   }
 }

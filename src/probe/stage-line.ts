@@ -84,15 +84,36 @@ export function verdictText(verdict: StageVerdict): string {
   return verdict === "ok" ? verdict : verdict.toUpperCase();
 }
 
+/** Kinds whose names are little more than the connections that stand beside them. */
+const LEVEL_KINDS: readonly string[] = [
+  "connect",
+  "climb",
+  "verify",
+  "bisect",
+  "stairs",
+  "confirm",
+];
+
 /** What a stage is called where its level stands beside it. */
 export function stageLabel({ kind, name }: Pick<StageReport, "kind" | "name">): string {
-  return plain(kind === "load" ? name : kind);
+  return plain(LEVEL_KINDS.includes(kind) ? kind : name);
+}
+
+/** What a stage is called where nothing stands beside it. */
+export function stageTitle({ kind, name }: Pick<StageReport, "kind" | "name">): string {
+  return kind === "climb" || kind === "stairs" ? `${kind} ${name}` : name;
+}
+
+/** Whether a stage is there to open connections, and not for what is done on them. */
+export function isConnecting({ kind, operations }: StageReport): boolean {
+  if (LEVEL_KINDS.includes(kind)) return true;
+  return kind === "ramp" && operations.connect !== undefined;
 }
 
 /** Connects of the stages that open connections, operations of those that load. */
 function rateCell(stage: StageReport): string {
   const { connect, echo, publish } = stage.operations;
-  const figures = stage.kind === "load" ? (echo ?? publish ?? connect) : connect;
+  const figures = isConnecting(stage) ? connect : (echo ?? publish ?? connect);
   return figures === undefined ? UNKNOWN : rateOfIntended(figures);
 }
 

@@ -41,6 +41,7 @@ export async function generatorSetup(
     transport: GeneratorBench.transport,
     topics: 1,
     faults: NO_FAULTS,
+    isReturning: false,
     ...changes,
   };
 }

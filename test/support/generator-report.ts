@@ -1,7 +1,7 @@
 // What a generator might have reported.
 
 import type { GeneratorReport } from "../../src/probe/generator-messages.ts";
-import { noCounts, noDeliveries } from "../../src/probe/generator-tally.ts";
+import { noCounts, noDeliveries, noFaults } from "../../src/probe/generator-tally.ts";
 
 /** A quiet second with five connections, unless told otherwise. */
 export function generatorReport(changes: Partial<GeneratorReport> = {}): GeneratorReport {
@@ -18,8 +18,9 @@ export function generatorReport(changes: Partial<GeneratorReport> = {}): Generat
     histograms: {},
     state: {
       held: 5,
-      ...{ slowReaders: 0, halfOpen: 0, faultyEnded: 0, churned: 0 },
+      ...noFaults(),
       connecting: 0,
+      returning: 0,
       connectedAtMs: 0,
       waiting: 0,
       published: [],

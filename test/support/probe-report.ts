@@ -45,13 +45,13 @@ const LEVELS = [
 ] as const;
 
 /** Between 0 and 1, the same for the same number: figures that look measured. */
-function noise(of: number): number {
+export function noise(of: number): number {
   const x = Math.sin(of * 12.9898) * 43_758.5453;
   return x - Math.floor(x);
 }
 
 /** With this median and 99th percentile, and a tail to match; no longer than `maxMs`. */
-function percentileShape(p50: number, p99: number, count: number, maxMs = 9_800): LatencySummary {
+export function percentileShape(p50: number, p99: number, count: number, maxMs = 9_800): LatencySummary {
   const histogram = new LatencyHistogram();
   const growth = Math.log(p99 / p50) / Math.log(50);
   const steps = 400;
@@ -68,14 +68,14 @@ function percentileShape(p50: number, p99: number, count: number, maxMs = 9_800)
   return histogram.summary();
 }
 
-function failures(rows: Readonly<Record<string, number>>): FailureCount[] {
+export function failures(rows: Readonly<Record<string, number>>): FailureCount[] {
   return Object.entries(rows).map(([code, count]) => {
     const { phase, cause, party } = failureFacts(code);
     return { code, phase, cause, party, count };
   });
 }
 
-function deaths(rows: Readonly<Record<string, readonly number[]>>): DeathCount[] {
+export function deaths(rows: Readonly<Record<string, readonly number[]>>): DeathCount[] {
   return Object.entries(rows).map(([code, ages]) => {
     const byAge = [...DEATH_AGES_MS, 0].map((_, index) => ages[index] ?? 0);
     const count = byAge.reduce((sum, one) => sum + one, 0);
@@ -83,7 +83,7 @@ function deaths(rows: Readonly<Record<string, readonly number[]>>): DeathCount[]
   });
 }
 
-function operations(
+export function operations(
   scheduled: number,
   succeeded: number,
   intended: number,

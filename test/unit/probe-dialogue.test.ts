@@ -60,6 +60,7 @@ async function stand(
     onEvent: (_, publisher, sequence, atMs) =>
       void seen.push(`event ${publisher} ${sequence} ${atMs}`),
     onGap: (_, missed) => void seen.push(`gap ${missed}`),
+    onGoAway: () => false,
   };
   const dialogue = new Dialogue(await generatorSetup([endpoint], changes), events);
   const wire = new Wire();

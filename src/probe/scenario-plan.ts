@@ -1,0 +1,69 @@
+// Scenarios by name, in words, and at another size than the one they were written for.
+
+import { HoldfastError } from "../base/errors.ts";
+import { formatCount, formatDuration, formatRate } from "./quantity.ts";
+import { type Phase, type Scenario, SCENARIOS } from "./scenarios.ts";
+
+/** A scenario's phases in words. */
+export function planText(scenario: Scenario): string {
+  return scenario.phases.map((phase) => phaseText(scenario, phase)).join("; ");
+}
+
+function phaseText({ connections, traffic }: Scenario, phase: Phase): string {
+  switch (phase.kind) {
+    case "ramp": {
+      const count = formatCount(Math.max(1, Math.round(connections * phase.share)));
+      return `${phase.name} to ${count} at ${formatRate(phase.connectPerSecond)}`;
+    }
+    case "hold":
+    case "fault": {
+      const isTimed =
+        phase.kind === "hold" || phase.fault === "burst" || phase.fault === "misbehave";
+      const time = isTimed ? ` ${formatDuration(phase.durationMs)}` : "";
+      const noun = traffic === "publish" ? "publishes" : "echoes";
+      const rate = phase.perSecond === 0 ? "" : ` with ${noun} at ${formatRate(phase.perSecond)}`;
+      return `${phase.name}${time}${rate}`;
+    }
+    case "recover":
+      return `${phase.name} within ${formatDuration(phase.withinMs)}`;
+  }
+}
+
+/**
+ * The scenario at another size.
+ * @param scale connections, topics and rates, as a share
+ * @param timeScale how long it is held, as a share
+ */
+export function scaled(scenario: Scenario, scale: number, timeScale: number): Scenario {
+  const sized = (count: number): number => Math.max(1, Math.round(count * scale));
+  const rate = (perSecond: number): number =>
+    perSecond === 0 ? 0 : Math.max(1, perSecond * scale);
+  const time = (ms: number): number => Math.max(1_000, Math.round(ms * timeScale));
+  const phases = scenario.phases.map((phase): Phase => {
+    if (phase.kind === "ramp") {
+      return { ...phase, connectPerSecond: Math.max(100, rate(phase.connectPerSecond)) };
+    }
+    if (phase.kind === "recover") return phase;
+    const perSecond = rate(phase.perSecond);
+    if (phase.kind === "hold") return { ...phase, perSecond, durationMs: time(phase.durationMs) };
+    const { slowReader, halfOpen, churnPerSecond } = phase.faults;
+    const faults = { slowReader, halfOpen, churnPerSecond: rate(churnPerSecond) };
+    const isTimed = phase.fault === "burst" || phase.fault === "misbehave";
+    const durationMs = isTimed ? time(phase.durationMs) : phase.durationMs;
+    return { ...phase, perSecond, faults, durationMs };
+  });
+  const { connections, topics } = scenario;
+  return { ...scenario, phases, connections: sized(connections), topics: sized(topics) };
+}
+
+/** The scenarios of these names; `all` is every one. Throws HOLDFAST_OPTIONS_INVALID. */
+export function scenariosNamed(names: readonly string[]): readonly Scenario[] {
+  if (names.includes("all")) return SCENARIOS;
+  return names.map((name) => {
+    const found = SCENARIOS.find((scenario) => scenario.name === name);
+    if (found !== undefined) return found;
+    const known = SCENARIOS.map((scenario) => scenario.name).join(", ");
+    const message = `there is no scenario ${JSON.stringify(name)}: there are ${known}, and all`;
+    throw new HoldfastError("HOLDFAST_OPTIONS_INVALID", message);
+  });
+}

@@ -1,0 +1,376 @@
+// One scenario: a run of the probe whose stages are the scenario's phases, each judged by its own
+// objectives. Between phases everything that was asked is answered, so that each has its own.
+
+import type { Faults } from "./generator-messages.ts";
+import type { ProbeOptions } from "./probe-options.ts";
+import { formatCount, formatDuration } from "./quantity.ts";
+import {
+  exitCodeOf,
+  type FaultFigures,
+  type Outcome,
+  type Report,
+  type StageReport,
+  type StageVerdict,
+} from "./report.ts";
+import { LEAD_MS, Run, type RunContext, RunEnded, type Stage, TIMEOUT_SLACK_MS } from "./run.ts";
+import { assembleReport } from "./run-report.ts";
+import { planText } from "./scenario-plan.ts";
+import type { ObjectiveResult, ScenarioResult, ScenarioVerdict } from "./scenario-report.ts";
+import type {
+  FaultPhase,
+  HoldPhase,
+  Phase,
+  RampPhase,
+  RecoverPhase,
+  Scenario,
+} from "./scenarios.ts";
+import type { RateSegment } from "./schedule.ts";
+import { generatorReasons, stageReport, stageSample } from "./stage-report.ts";
+import { judge, parseThreshold, type Threshold } from "./threshold.ts";
+
+/** What a scenario may do to the server beside being its client. */
+export interface ServerControl {
+  /** Ends it as a crash does, and starts it again at the same addresses; resolves when it serves. */
+  crash(): Promise<void>;
+  /** Replaces all its workers, one by one; resolves when all are new. */
+  replaceWorkers(): Promise<void>;
+}
+
+export interface ScenarioOptions extends ProbeOptions {
+  readonly scenario: Scenario;
+  /** null: it is a server of which the probe is only a client. */
+  readonly control: ServerControl | null;
+}
+
+/** Events that are still under way when publishing ends have come after this. */
+const DELIVERY_MS = 1_000;
+/** A schedule without an end, which is ended by hand. */
+const ENDLESS_MS = 3_600_000;
+const NO_FAULTS: Faults = { slowReader: 0, halfOpen: 0, churnPerSecond: 0 };
+
+/**
+ * @param isOwn whether the server may be restarted
+ * @returns why it cannot be run; "": it can
+ */
+export function scenarioLacks(
+  { phases, traffic }: Scenario,
+  isOwn: boolean,
+  protocol: ProbeOptions["protocol"],
+): string {
+  const faults = phases.map((phase) => (phase.kind === "fault" ? phase.fault : ""));
+  if (!isOwn && (faults.includes("crash") || faults.includes("rolling-restart"))) {
+    return "it restarts the server: leave --target away, and one is started for it";
+  }
+  if (protocol === "raw" && traffic === "publish") return "publishing needs --protocol holdfast";
+  return "";
+}
+
+export async function runScenario(
+  options: ScenarioOptions,
+  context: RunContext,
+): Promise<ScenarioResult> {
+  const { connections, topics, isReturning } = options.scenario;
+  const job = {
+    ...({ command: "scenario", faults: NO_FAULTS } as const),
+    ...{ topics, isReturning, connectionsMax: connections },
+  };
+  return await Run.conduct(options, job, context, (run) => new ScenarioRun(run, options).run());
+}
+
+class ScenarioRun {
+  readonly #run: Run;
+  readonly #options: ScenarioOptions;
+  readonly #scenario: Scenario;
+  readonly #stages: StageReport[] = [];
+  readonly #objectives: ObjectiveResult[] = [];
+  /** Connections that are wanted now. */
+  #intended: number = 0;
+  /** When what was done to the server was over, by the run's clock; 0: nothing was. */
+  #restoredMs: number = 0;
+
+  constructor(run: Run, options: ScenarioOptions) {
+    this.#run = run;
+    this.#options = options;
+    this.#scenario = options.scenario;
+  }
+
+  async run(): Promise<ScenarioResult> {
+    try {
+      const { connections, phases } = this.#scenario;
+      if (connections > this.#run.connectionsMax) {
+        return this.#result("generator-bound", this.#run.ownLimit().text);
+      }
+      await this.#run.grow(connections);
+      for (const phase of phases) {
+        const report = await this.#phase(phase);
+        // What follows would be about another load.
+        if (report.verdict === "wall" || report.verdict === "generator-bound") break;
+      }
+      return this.#judgement();
+    } catch (error) {
+      if (!(error instanceof RunEnded)) throw error;
+      return this.#result(error.kind === "aborted" ? "aborted" : "generator-bound", error.message);
+    }
+  }
+
+  #judgement(): ScenarioResult {
+    const bound = this.#stages.find(({ verdict }) => verdict === "generator-bound");
+    if (bound !== undefined) return this.#result("generator-bound", bound.reasons[0]!);
+    const wall = this.#stages.find(({ verdict }) => verdict === "wall");
+    const missed = this.#objectives.filter(({ passed }) => !passed);
+    if (wall === undefined && missed.length === 0) return this.#result("passed", "");
+    const reason = wall?.reasons[0] ?? missed.map(missedText).join("; ");
+    return this.#result("failed", reason);
+  }
+
+  // Phases.
+
+  async #phase(phase: Phase): Promise<StageReport> {
+    switch (phase.kind) {
+      case "ramp":
+        return await this.#ramp(phase);
+      case "hold":
+        return await this.#load(phase, NO_FAULTS);
+      case "fault":
+        return phase.fault === "burst" || phase.fault === "misbehave"
+          ? await this.#load(phase, phase.faults)
+          : await this.#disrupt(phase, phase.fault);
+      case "recover":
+        return await this.#recover(phase);
+    }
+  }
+
+  async #ramp(phase: RampPhase): Promise<StageReport> {
+    const run = this.#run;
+    this.#intended = Math.max(1, Math.round(this.#scenario.connections * phase.share));
+    const stage = await this.#begin(phase, "connecting", null);
+    const startMs = run.context.clock.now() + LEAD_MS;
+    stage.connectPerSecond = phase.connectPerSecond;
+    const opening = run.connect(this.#intended - run.held, startMs, phase.connectPerSecond);
+    const { connect } = stage.tally.counts;
+    await this.#within(stage, phase, () => connect.succeeded + connect.failed >= opening);
+    stage.connectMs = run.connectingMs(startMs);
+    return await this.#end(stage, phase);
+  }
+
+  async #load(phase: HoldPhase | FaultPhase, faults: Faults): Promise<StageReport> {
+    const run = this.#run;
+    const { durationMs, perSecond } = phase;
+    const stage = await this.#begin(phase, phase.kind, durationMs);
+    const startAtMs = run.context.clock.now() + LEAD_MS;
+    if (faults.slowReader + faults.halfOpen > 0) {
+      run.generators.tellAll({ type: "misbehave", faults });
+    }
+    this.#schedule(startAtMs, durationMs, perSecond);
+    if (faults.churnPerSecond > 0) {
+      const segments = constant(durationMs, faults.churnPerSecond);
+      run.schedule({ kind: "churn", arrival: "constant", segments, startAtMs });
+      stage.connectPerSecond = faults.churnPerSecond;
+    }
+    await this.#within(stage, phase, () => run.context.clock.now() >= startAtMs + durationMs);
+    stage.operateMs = durationMs;
+    stage.connectMs = durationMs;
+    await this.#drain(stage, phase);
+    return await this.#end(stage, phase);
+  }
+
+  async #disrupt(phase: FaultPhase, fault: "crash" | "rolling-restart"): Promise<StageReport> {
+    const run = this.#run;
+    const { clock } = run.context;
+    const control = this.#options.control!;
+    const stage = await this.#begin(phase, fault, null);
+    const startAtMs = clock.now() + LEAD_MS;
+    this.#schedule(startAtMs, ENDLESS_MS, phase.perSecond);
+    let isDone = false;
+    let failure: unknown = null;
+    const done = fault === "crash" ? control.crash() : control.replaceWorkers();
+    done.then(
+      () => {
+        isDone = true;
+        this.#restoredMs = clock.now();
+      },
+      (error: unknown) => {
+        failure = error;
+      },
+    );
+    await this.#within(stage, phase, () => {
+      if (failure !== null || clock.now() - startAtMs > phase.durationMs) return true;
+      return isDone && (fault === "crash" || this.#isAllHeld());
+    });
+    stage.operateMs = clock.now() - startAtMs;
+    stage.connectMs = stage.operateMs;
+    if (failure !== null) throw failure;
+    // After a crash clients are about to come back: that is the next phase's.
+    if (phase.perSecond > 0) await this.#drain(stage, phase);
+    return await this.#end(stage, phase);
+  }
+
+  async #recover(phase: RecoverPhase): Promise<StageReport> {
+    const run = this.#run;
+    const { clock } = run.context;
+    const stage = await this.#begin(phase, "recovering", phase.withinMs);
+    const startMs = this.#restoredMs === 0 ? clock.now() : this.#restoredMs;
+    const isWell = (): boolean =>
+      phase.until === "held" ? this.#isAllHeld() : this.#areFaultyEnded();
+    await this.#within(stage, phase, () => isWell() || clock.now() - startMs > phase.withinMs);
+    const actual = clock.now() - startMs;
+    stage.connectMs = clock.now() - stage.startMs;
+    this.#objectives.push({
+      phase: phase.name,
+      text: phase.until === "held" ? "all connected again" : "all half-open noticed",
+      metric: "recovery",
+      actual: isWell() ? actual : null,
+      limit: phase.withinMs,
+      unit: "ms",
+      passed: isWell(),
+      worstAtMs: null,
+    });
+    return await this.#end(stage, phase);
+  }
+
+  #isAllHeld(): boolean {
+    const run = this.#run;
+    const returning = run.generators.sum((state) => state.returning + state.connecting);
+    return returning === 0 && run.accountedFor >= this.#intended;
+  }
+
+  #areFaultyEnded(): boolean {
+    const { generators } = this.#run;
+    const faulty = generators.sum((state) => state.halfOpen + state.slowReaders);
+    return generators.sum((state) => state.faultyEnded) >= faulty;
+  }
+
+  #schedule(startAtMs: number, durationMs: number, perSecond: number): void {
+    const { traffic } = this.#scenario;
+    if (traffic === "none" || perSecond === 0) return;
+    const segments = constant(durationMs, perSecond);
+    this.#run.schedule({ kind: traffic, arrival: "constant", segments, startAtMs });
+  }
+
+  /** Nothing more is due; what is under way ends, in its phase. */
+  async #drain(stage: Stage, phase: Phase): Promise<void> {
+    const run = this.#run;
+    const { clock } = run.context;
+    for (const kind of ["echo", "publish", "churn"] as const) run.generators.halt(kind);
+    const { operationTimeoutMs, connectTimeoutMs } = this.#options;
+    const waitMs = Math.max(operationTimeoutMs, connectTimeoutMs) + TIMEOUT_SLACK_MS;
+    let since = clock.now();
+    run.phase("draining", null);
+    await this.#within(
+      stage,
+      phase,
+      () => run.operationsUnderWay + run.connecting === 0 || clock.now() - since > waitMs,
+    );
+    if (this.#scenario.traffic !== "publish") return;
+    since = clock.now();
+    await this.#within(stage, phase, () => clock.now() - since >= DELIVERY_MS);
+    const published = run.generators.states.map((state) => state?.published ?? []);
+    run.generators.tellAll({ type: "settle", published });
+  }
+
+  // Stages.
+
+  async #begin(phase: Phase, word: string, ofMs: number | null): Promise<Stage> {
+    const stage = await this.#run.beginStage(phase.kind, phase.name, this.#intended);
+    this.#run.phase(word, ofMs);
+    return stage;
+  }
+
+  /** Waits; what interrupts it ends the phase with what there is. */
+  async #within(stage: Stage, phase: Phase, isDone: () => boolean): Promise<void> {
+    try {
+      await this.#run.waitFor(isDone);
+    } catch (error) {
+      if (!(error instanceof RunEnded)) throw error;
+      stage.operateMs = this.#run.context.clock.now() - stage.startMs;
+      stage.connectMs = stage.operateMs;
+      await this.#end(stage, phase, "aborted");
+      throw error;
+    }
+  }
+
+  async #end(stage: Stage, phase: Phase, forced: StageVerdict | null = null): Promise<StageReport> {
+    const run = this.#run;
+    await run.endStage();
+    const thresholds = phase.objectives.map(parseThreshold);
+    if (forced === null) this.#judge(stage, phase, thresholds);
+    const bound = forced === null ? this.#boundReasons(stage, phase, thresholds) : [];
+    const { verdict, reasons } = this.#verdictOf(stage, phase, bound);
+    const report = stageReport(run, stage, forced ?? verdict, reasons, thresholds);
+    this.#stages.push(report);
+    run.context.view.stage(report);
+    return report;
+  }
+
+  #judge(stage: Stage, phase: Phase, thresholds: readonly Threshold[]): void {
+    const sample = stageSample(this.#run, stage);
+    for (const threshold of thresholds) {
+      const result = judge(threshold, [sample], sample.fromMs, sample.toMs);
+      this.#objectives.push({ phase: phase.name, ...result });
+    }
+  }
+
+  /** That the probe was late counts where something is demanded. */
+  #boundReasons(stage: Stage, phase: Phase, thresholds: readonly Threshold[]): string[] {
+    return phase.objectives.length === 0 ? [] : generatorReasons(stage.tally, thresholds);
+  }
+
+  #verdictOf(
+    stage: Stage,
+    phase: Phase,
+    bound: readonly string[],
+  ): { verdict: StageVerdict; reasons: readonly string[] } {
+    if (bound.length > 0) return { verdict: "generator-bound", reasons: bound };
+    const missed = this.#objectives.filter((one) => one.phase === phase.name && !one.passed);
+    const missing = stage.intended - this.#run.accountedFor;
+    if (phase.kind === "ramp" && missed.length > 0 && missing > 0) {
+      return { verdict: "wall", reasons: [`${formatCount(missing)} connections are missing`] };
+    }
+    return { verdict: missed.length > 0 ? "missed" : "ok", reasons: missed.map(missedText) };
+  }
+
+  // Reports.
+
+  #result(verdict: ScenarioVerdict, reason: string): ScenarioResult {
+    const { name, title, question } = this.#scenario;
+    return {
+      ...{ name, title, question, plan: planText(this.#scenario) },
+      ...{ verdict, reason, objectives: this.#objectives },
+      report: this.#report(verdict, reason),
+    };
+  }
+
+  #report(verdict: ScenarioVerdict, reason: string): Report {
+    const outcome: Outcome = verdict === "skipped" ? "error" : verdict;
+    const { title } = this.#scenario;
+    const sentence =
+      verdict === "passed" ? `${title}: every objective holds.` : `${title}: ${reason}.`;
+    return assembleReport(this.#run, {
+      ...({ command: "scenario", capacity: null, limit: null } as const),
+      ...{ outcome, exitCode: exitCodeOf(outcome), sentence },
+      load: { faults: this.#faults(), thresholds: this.#objectives, baseline: null },
+      stages: this.#stages,
+    });
+  }
+
+  #faults(): FaultFigures | null {
+    const { generators } = this.#run;
+    const figures = {
+      slowReaders: generators.sum((state) => state.slowReaders),
+      halfOpen: generators.sum((state) => state.halfOpen),
+      ended: generators.sum((state) => state.faultyEnded),
+      churned: generators.sum((state) => state.churned),
+    };
+    return Object.values(figures).some((count) => count > 0) ? figures : null;
+  }
+}
+
+function constant(durationMs: number, perSecond: number): readonly RateSegment[] {
+  return [{ durationMs, fromPerSecond: perSecond, toPerSecond: perSecond }];
+}
+
+function missedText({ phase, text, actual, unit }: ObjectiveResult): string {
+  const was =
+    actual === null ? "no sample" : unit === "ms" ? formatDuration(Math.round(actual)) : actual;
+  return `${phase}: ${text} (was ${was})`;
+}
