@@ -32,7 +32,7 @@ const PLOT = { from: 150, to: 650 };
 const LABEL_LENGTH = 24;
 const TEXT_LENGTH = 76;
 /** Further beyond the limit it does not matter by how much. */
-const SHARE_MAX = 2;
+const SHARE_MAX = 1.9;
 
 export function shareBarsFigure({ title, note, bars, legend }: ShareChart): Markup {
   const height = 24 + bars.length * ROW + 26;

@@ -67,11 +67,16 @@ ${deathsFigure(report.deaths)}</div>`;
  * The charts of a scenario among others, no more than three: connections; operations beside what
  * they cost the server; latencies. What it does not have is not drawn.
  */
-export function scenarioCharts(report: Report, columns: SeriesColumns): Markup {
+export function scenarioCharts(
+  report: Report,
+  columns: SeriesColumns,
+  isFirstWide: boolean,
+): Markup {
   const page: ChartPage = { report, columns, bands: bandsOf(report.stages), isCompact: true };
+  const first = { ...page, isCompact: !isFirstWide };
   const isOperating = report.series.some((point) => point.operationsScheduledPerSecond > 0);
   const load = isOperating ? operationsChart(page) : serverChart(page);
-  return html`${connectionsChart(page)}${load}${latencyChart(page)}`;
+  return html`${connectionsChart(first)}${load}${latencyChart(page)}`;
 }
 
 interface ChartPage {

@@ -129,6 +129,7 @@ td.none { color: var(--rule); }
 .facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
 .charts.overview { margin-top: 14px; }
 .overview svg text { font-size: 12px; }
+table.summary td.wrap { min-width: 196px; }
 table a { color: inherit; text-decoration-color: var(--soft); text-underline-offset: 3px; }
 section { margin-top: 34px; padding-top: 20px; border-top: 1px solid var(--rule); }
 section h2 { font-size: 19px; margin: 6px 0 2px; letter-spacing: -.008em; }

@@ -47,7 +47,7 @@ export class Returns {
 
   /** Takes those that are due, `max` at most. */
   take(nowMs: number, max: number, start: (dueMs: number, attempts: number) => void): void {
-    for (let left = max; left > 0 && this.nextMs <= nowMs; left--) {
+    for (let left = Math.min(max, this.#count); left > 0 && this.nextMs <= nowMs; left--) {
       const due = this.#steps.get(this.#nextStep)!;
       const dueMs = this.nextMs;
       const attempts = due.pop()!;

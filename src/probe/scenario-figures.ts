@@ -106,10 +106,19 @@ function operatorOf(text: string): string {
   return /[<>]=?|[=!]=/.exec(text)?.[0] ?? "";
 }
 
-/** `hold: response:p(99)<50ms: 31.2 ms`. */
-export function objectiveText({ phase, text, actual, unit }: ObjectiveResult): string {
-  const figure = actual === null ? "no samples" : unitFigure(actual, unit);
-  return `${phase}: ${text}: ${figure}`;
+/** `response:p(99)<50ms: 31.2 ms (hold)`. */
+export function objectiveText(objective: ObjectiveResult): string {
+  return `${measuredText(objective)} (${objective.phase})`;
+}
+
+/** `response:p(99)<50ms: 31.2 ms`. */
+export function measuredText({ text, actual, unit }: ObjectiveResult): string {
+  return `${text}: ${actual === null ? "no samples" : unitFigure(actual, unit)}`;
+}
+
+/** `81%` of a limit; a dash where there is nothing to divide. */
+export function usedFigure(share: number | null): string {
+  return share === null || !Number.isFinite(share) ? UNKNOWN : `${Math.round(share * 100)}%`;
 }
 
 /** What the latency's 99th percentile is, with what it is of: `31.2 ms response`. */

@@ -7,7 +7,6 @@ import { formatCount, formatDuration } from "./quantity.ts";
 import { scenarioCharts, seriesColumns } from "./report-charts.ts";
 import {
   bytesFigure,
-  coresFigure,
   countOf,
   latencyFigure,
   shareFigure,
@@ -27,16 +26,21 @@ import {
 import type { FaultFigures, Report } from "./report.ts";
 import {
   latencyText,
+  measuredText,
   nearestObjective,
   objectiveText,
   SCENARIO_WORDS,
   scenarioFigures,
+  usedFigure,
 } from "./scenario-figures.ts";
 import type { ScenarioResult, ScenariosReport, ScenarioVerdict } from "./scenario-report.ts";
 import { scenarioTiles } from "./scenario-tiles.ts";
 
 /** Moments of a scenario that its read-out knows: a page has the figures of all of them. */
 const READ_OUT_MAX = 300;
+
+/** Rows of objectives that are about as high as a chart. */
+const BESIDE_MAX = 9;
 
 /** Classes of the style sheet, which are those of a stage's verdicts. */
 const STYLES: Readonly<Record<ScenarioVerdict, string>> = {
@@ -80,7 +84,15 @@ function anchor({ name }: ScenarioResult, index: number): string {
   return /^[a-z][a-z0-9-]*$/.test(name) ? name : `scenario-${index + 1}`;
 }
 
-const SUMMARY_HEAD = ["held", "per s", "p99", "lateness p99", "errors", "server CPU", "memory"];
+const SUMMARY_HEAD = [
+  "held",
+  "per s",
+  "p99",
+  "lateness p99",
+  "errors",
+  "server cores",
+  "server memory",
+];
 
 function summaryTable(scenarios: readonly ScenarioResult[]): Markup {
   const head = SUMMARY_HEAD.map((title) => html`<th>${title}</th>`);
@@ -93,7 +105,7 @@ function summaryTable(scenarios: readonly ScenarioResult[]): Markup {
 function summaryRow(result: ScenarioResult, index: number): Markup {
   const { verdict, title, reason } = result;
   const nearest = nearestObjective(result);
-  const about = nearest === null ? UNKNOWN : objectiveText(nearest.objective);
+  const about = nearest === null ? UNKNOWN : measuredText(nearest.objective);
   const cells = summaryCells(result).map((cell) => html`<td>${cell}</td>`);
   const noted = reason === "" ? NOTHING : html` class="noted"`;
   const note =
@@ -117,10 +129,10 @@ function summaryCells(result: ScenarioResult): (Markup | string)[] {
     latencyText(figures),
     latencyFigure(generator.latenessP99Ms),
     formatCount(errors),
-    coresFigure(cpuCores),
+    cpuCores == null ? UNKNOWN : cpuCores.toFixed(2),
     bytesPerConnection == null
       ? bytesFigure(rssBytes)
-      : html`${formatCount(bytesPerConnection)} B <span class="of">a connection</span>`,
+      : html`${formatCount(bytesPerConnection)} <span class="of">B/conn</span>`,
   ];
 }
 
@@ -150,8 +162,9 @@ function overviewBar(result: ScenarioResult): ShareBar {
   const word = SCENARIO_WORDS[verdict];
   if (nearest === null) return { label, share: null, text: `${word}: ${reason}`, box };
   const { share, objective } = nearest;
-  const used = share === null || !Number.isFinite(share) ? "" : ` ${shareFigure(share)}`;
-  return { label, share, text: `${word}${used}, ${objectiveText(objective)}`, box };
+  const used = usedFigure(share);
+  const text = `${word}${used === UNKNOWN ? "" : `, ${used}`}: ${objectiveText(objective)}`;
+  return { label, share, text, box };
 }
 
 function scenarioSection(result: ScenarioResult, index: number): Markup {
@@ -169,10 +182,14 @@ function reportParts(result: ScenarioResult, report: Report): Markup {
   const { stages, limit, load, sentence, series } = report;
   const columns = seriesColumns(report);
   const phases = stages.length === 0 ? NOTHING : stageCard(stages, "phase");
-  const drawn = html`<div class="charts">${objectivesCard(result)}
-${series.length === 0 ? NOTHING : scenarioCharts(report, columns)}</div>`;
+  const count = result.objectives.length;
+  // Two cards in each row: few objectives stand beside a chart, many below them all.
+  const isBeside = count > 0 && count <= BESIDE_MAX;
+  const drawn = series.length === 0 ? NOTHING : scenarioCharts(report, columns, !isBeside);
+  const objectives = objectivesCard(result, isBeside);
+  const cards = isBeside ? [objectives, drawn] : [drawn, objectives];
   return html`${limit === null ? NOTHING : limitBox(limit, sentence)}${faultsLine(load?.faults)}
-${phases}${drawn}${series.length === 0 ? NOTHING : readOut(columns, READ_OUT_MAX)}`;
+${phases}<div class="charts">${cards}</div>${series.length === 0 ? NOTHING : readOut(columns, READ_OUT_MAX)}`;
 }
 
 function faultsLine(faults: FaultFigures | null | undefined): Markup {
@@ -188,7 +205,7 @@ function faultsLine(faults: FaultFigures | null | undefined): Markup {
   return html`<p class="plan">Done on purpose: ${parts.join(", ")}.</p>`;
 }
 
-function objectivesCard({ objectives }: ScenarioResult): Markup {
+function objectivesCard({ objectives }: ScenarioResult, isBeside: boolean): Markup {
   if (objectives.length === 0) return NOTHING;
   const rows = objectives.map(({ phase, text, actual, limit, unit, passed }) => {
     const figure = actual === null ? "no samples" : unitFigure(actual, unit);
@@ -196,7 +213,7 @@ function objectivesCard({ objectives }: ScenarioResult): Markup {
     return html`<tr><th>${phase}</th><td class="left code">${text}</td><td>${figure}</td>
 <td>${unitFigure(limit, unit)}</td><td class="left verdict t-${style}">${word}</td></tr>`;
   });
-  return html`<figure class="card"><figcaption><h3>Objectives</h3></figcaption>
+  return html`<figure class="card${isBeside ? "" : " wide"}"><figcaption><h3>Objectives</h3></figcaption>
 <div class="scroll"><table><thead><tr><th class="left">phase</th><th class="left">objective</th>
 <th>actual</th><th>limit</th><th class="left">verdict</th></tr></thead><tbody>${rows}</tbody>
 </table></div></figure>`;

@@ -2,9 +2,14 @@
 
 import type { Markup } from "./markup.ts";
 import { formatCount } from "./quantity.ts";
-import { shareFigure, UNKNOWN } from "./report-figures.ts";
+import { UNKNOWN } from "./report-figures.ts";
 import { type Tile, tileList } from "./report-tiles.ts";
-import { nearestObjective, type PhaseFigures, scenarioFigures } from "./scenario-figures.ts";
+import {
+  nearestObjective,
+  type PhaseFigures,
+  scenarioFigures,
+  usedFigure,
+} from "./scenario-figures.ts";
 import type { ScenarioResult, ScenarioVerdict } from "./scenario-report.ts";
 
 export function scenarioTiles(scenarios: readonly ScenarioResult[]): Markup {
@@ -74,6 +79,6 @@ function nearestTile(scenarios: readonly ScenarioResult[]): Tile {
     most = share;
     whose = result.name;
   }
-  const value = most < 0 ? UNKNOWN : shareFigure(most);
+  const value = usedFigure(most < 0 ? null : most);
   return { name: "Nearest to its limit", value, about: whose };
 }

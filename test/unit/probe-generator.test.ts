@@ -539,3 +539,113 @@ describe.each(LOADABLE_TRANSPORTS)("local addresses, by %s:", (transport) => {
 function blockMs(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
+
+describe("clients that come back", () => {
+  const RETURNING = { isReturning: true };
+
+  it("are connected again after their server ended them, and died all the same", async ({
+    onTestFinished,
+  }) => {
+    const server = await fakeServer(honest, onTestFinished);
+    const bench = await GeneratorBench.start([server.endpoint], RETURNING, onTestFinished);
+    await bench.hold(3);
+    for (const peer of server.peers.slice(0, 2)) peer.reset();
+    await bench.until(() => bench.total.deathCount === 2);
+    await bench.until(() => bench.report().held === 3);
+    expect(server.peers).toHaveLength(5);
+    expect(bench.total.counts.connect).toMatchObject({ succeeded: 5, failed: 0 });
+    expect(bench.report().returning).toBe(0);
+  });
+
+  it("go when they are told to, once their answers have come, and nothing has died", async ({
+    onTestFinished,
+  }) => {
+    const server = await fakeServer(silent, onTestFinished);
+    const changes = { ...NEVER, ...RETURNING };
+    const bench = await GeneratorBench.start([server.endpoint], changes, onTestFinished);
+    await bench.hold(1);
+    bench.schedule("echo", 2, 10);
+    await bench.until(() => server.peer.of("call").length === 2);
+    const old = server.peer;
+    old.send(frames.goAway(3000, "drain"));
+    // The new one is there before the old one has been answered.
+    await bench.until(() => server.peers.length === 2 && bench.report().held === 1);
+    expect([old.of("goodbye").length, bench.report().waiting]).toEqual([0, 2]);
+    for (const { id, payload } of old.of("call")) old.send(frames.result(id, payload));
+    await bench.until(() => old.of("goodbye").length === 1);
+    expect(bench.report()).toMatchObject({ moved: 1, waiting: 0 });
+    expect(bench.total.counts.echo).toMatchObject({ succeeded: 2, failed: 0 });
+    expect(bench.total.deathCount).toBe(0);
+  });
+
+  it("whose old connection is cut off before the answer have lost that call alone", async ({
+    onTestFinished,
+  }) => {
+    const server = await fakeServer(silent, onTestFinished);
+    const changes = { ...NEVER, ...RETURNING };
+    const bench = await GeneratorBench.start([server.endpoint], changes, onTestFinished);
+    await bench.hold(1);
+    bench.schedule("echo", 1, 10);
+    await bench.until(() => server.peer.of("call").length === 1);
+    const old = server.peer;
+    old.send(frames.goAway(3000, "drain"));
+    await bench.until(() => bench.report().moved === 1);
+    old.reset();
+    await bench.until(() => bench.total.counts.echo.failed === 1);
+    await bench.until(() => bench.report().held === 1);
+    expect(bench.total.failures).toEqual({ "echo.lost": 1 });
+    expect([bench.total.deathCount, server.peers.length]).toEqual([0, 2]);
+  });
+
+  it("try until somebody listens", async ({ onTestFinished }) => {
+    const port = await closedPort();
+    const targets = [`tcp://127.0.0.1:${port}`];
+    const bench = await GeneratorBench.start(targets, RETURNING, onTestFinished);
+    bench.schedule("connect", 4, 10);
+    await bench.until(() => bench.total.counts.connect.failed >= 6);
+    expect(bench.total.failures["connect.refused"]).toBeGreaterThanOrEqual(6);
+    const state = bench.report();
+    expect(state.returning + state.connecting).toBe(4);
+  });
+
+  it("do not, where nobody asked for it", async ({ onTestFinished }) => {
+    const server = await fakeServer(honest, onTestFinished);
+    const bench = await GeneratorBench.start([server.endpoint], {}, onTestFinished);
+    await bench.hold(2);
+    for (const peer of server.peers) peer.reset();
+    await bench.until(() => bench.total.deathCount === 2);
+    await delay(600);
+    expect([server.peers.length, bench.report().returning]).toEqual([2, 0]);
+  });
+});
+
+describe("connections that begin to misbehave", () => {
+  it("are drawn from those held: some fall silent, some stop reading", async ({
+    onTestFinished,
+  }) => {
+    const server = await fakeServer(honest, onTestFinished);
+    const bench = await GeneratorBench.start([server.endpoint], {}, onTestFinished);
+    await bench.hold(100);
+    bench.generator.misbehave({ slowReader: 0.2, halfOpen: 0.3 });
+    const { slowReaders, halfOpen, held } = bench.report();
+    expect(held).toBe(100);
+    expect(slowReaders).toBeGreaterThan(5);
+    expect(slowReaders).toBeLessThan(40);
+    expect(halfOpen).toBeGreaterThan(10);
+    expect(halfOpen).toBeLessThan(50);
+    bench.schedule("echo", 200, 50);
+    await bench.until(() => bench.total.counts.echo.succeeded === 200);
+    const asked = server.peers.filter((peer) => peer.of("call").length > 0);
+    expect(asked).toHaveLength(100 - slowReaders - halfOpen);
+  });
+
+  it("are never those with an answer to come", async ({ onTestFinished }) => {
+    const server = await fakeServer(silent, onTestFinished);
+    const bench = await GeneratorBench.start([server.endpoint], NEVER, onTestFinished);
+    await bench.hold(4);
+    bench.schedule("echo", 2, 10);
+    await bench.until(() => bench.report().waiting === 2);
+    bench.generator.misbehave({ slowReader: 0, halfOpen: 1 });
+    expect(bench.report()).toMatchObject({ halfOpen: 2, waiting: 2, held: 4 });
+  });
+});
