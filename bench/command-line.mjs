@@ -7,17 +7,19 @@ export function progress(text) {
 }
 
 /** --help: what each flag takes and is without being given. */
-function help(flags) {
+function help(flags, positionals) {
   const lines = Object.entries(flags).map(([name, flag]) => {
-    const { list = false, range, words } = flag;
+    const { list = false, range, words, isSwitch = false } = flag;
+    if (isSwitch) return `  --${name.padEnd(12)} ${flag.means}`;
     const taken = words?.join(" | ") ?? (range === undefined ? "text" : range.join(" to "));
     return `  --${name.padEnd(12)} ${taken}${list ? ", several by commas" : ""} (${flag.default})`;
   });
   console.log(
     [
+      ...Object.entries(positionals).map(([name, means]) => `${name}: ${means}`),
       "Flags, with what they take and (their defaults):",
       ...lines,
-      "  --out          a file that the result is written to, as JSON",
+      ...("out" in flags ? [] : ["  --out          a file that the result is written to, as JSON"]),
       "  --json         print the result as JSON",
     ].join("\n"),
   );
@@ -32,32 +34,44 @@ export function refuse(text) {
 }
 
 /**
- * @typedef {{default: string, list?: boolean, range?: [number, number], words?: string[]}} Flag
+ * @typedef {{default: string, list?: boolean, range?: [number, number], words?: string[]}
+ *   | {isSwitch: true, means: string}} Flag a switch takes no value
  * @param {Record<string, Flag>} flags by name
+ * @param {Record<string, string>} positionals what has to be given before flags, and its meaning
  * @returns the values by name: numbers, words, lists of them; `json`, whether it was given; and
  *   `out`, "" where no file was named
  */
-export function readFlags(flags) {
-  if (process.argv.includes("--help")) help(flags);
+export function readFlags(flags, positionals = {}) {
+  if (process.argv.includes("--help")) help(flags, positionals);
   const options = {
     json: { type: "boolean", default: false },
     out: { type: "string", default: "" },
   };
   for (const [name, flag] of Object.entries(flags)) {
-    options[name] = { type: "string", default: flag.default };
+    options[name] = flag.isSwitch
+      ? { type: "boolean", default: false }
+      : { type: "string", default: flag.default };
   }
+  const needed = Object.keys(positionals);
   let values;
+  let given;
   try {
-    ({ values } = parseArgs({ options }));
+    const allowPositionals = needed.length > 0;
+    ({ values, positionals: given } = parseArgs({ options, allowPositionals }));
   } catch (error) {
     refuse(error.message);
   }
+  if (given.length !== needed.length) {
+    refuse(`give ${needed.join(" and ")}, not ${given.length} arguments; --help says more`);
+  }
   const read = { json: values.json, out: values.out };
+  for (const [at, name] of needed.entries()) read[name] = given[at];
   for (const [name, flag] of Object.entries(flags)) read[name] = readFlag(name, flag, values[name]);
   return read;
 }
 
-function readFlag(name, { list = false, range, words }, text) {
+function readFlag(name, { list = false, range, words, isSwitch = false }, text) {
+  if (isSwitch) return text;
   if (words !== undefined) {
     const given = list ? text.split(",") : [text];
     for (const word of given) {

@@ -2,29 +2,76 @@
 
 /**
  * Everything that is measured, by the name that rows have. `better` says what an improvement is;
- * `isClaim` marks what is claimed of a server: the rest is shown beside it.
- * @type {Record<string, {title: string, unit: string, better: "less" | "more", isClaim?: boolean}>}
+ * `isClaim` marks what is claimed of a server: the rest is shown beside it. Of two values below
+ * `grain` neither is better, whatever their ratio.
+ * @type {Record<string, {title: string, unit: string, better: "less" | "more", isClaim?: boolean,
+ *   grain?: number}>}
  */
 export const FIGURES = {
   cpuPerMessage: { title: "CPU per message", unit: "us", better: "less", isClaim: true },
   messagesPerSecond: { title: "messages", unit: "/s", better: "more" },
   p50: { title: "p50", unit: "ms", better: "less" },
   p99: { title: "p99", unit: "ms", better: "less" },
-  generatorCpuPerMessage: { title: "generator's CPU", unit: "us", better: "less" },
+  p99BesideNone: { title: "p99 beside none idle", unit: "x", better: "less" },
+  cpuBesideNone: { title: "CPU beside none idle", unit: "x", better: "less" },
+  generatorCpuPerMessage: { title: "generator's CPU per message", unit: "us", better: "less" },
   residentPerConnection: {
     title: "resident per connection",
     unit: "B",
     better: "less",
     isClaim: true,
   },
+  heapPerConnection: { title: "of which in V8's heap", unit: "B", better: "less" },
+  resident: { title: "resident", unit: "B", better: "less" },
+  wrongAnswers: { title: "wrong answers", unit: "", better: "less" },
+  heartbeats: { title: "heartbeats sent", unit: "", better: "more" },
+  idleCpuPerConnection: { title: "idle CPU", unit: "us/s", better: "less", isClaim: true },
+  leftBehind: { title: "left when all have left", unit: "", better: "less" },
   kernelPerConnection: { title: "kernel, both ends", unit: "B", better: "less" },
   cpuPerConnect: { title: "CPU per connect", unit: "us", better: "less", isClaim: true },
   connectsPerSecond: { title: "connects", unit: "/s", better: "more" },
   cpuPerDelivery: { title: "CPU per delivery", unit: "us", better: "less", isClaim: true },
   lastDelivery: { title: "last delivery", unit: "ms", better: "less" },
+  cpuPerCycle: { title: "CPU per cycle", unit: "us", better: "less" },
+  invalidOperations: { title: "senseless operations", unit: "", better: "less" },
   residentGrowth: { title: "resident growth", unit: "B", better: "less", isClaim: true },
   pauseMax: { title: "longest pause", unit: "ms", better: "less" },
   pauseTotal: { title: "pauses per million", unit: "ms", better: "less", isClaim: true },
+  collections: { title: "collections per million", unit: "", better: "less" },
   allocated: { title: "allocated per message", unit: "B", better: "less", isClaim: true },
-  time: { title: "time", unit: "ns", better: "less", isClaim: true },
+  time: { title: "CPU time", unit: "ns", better: "less", isClaim: true },
+  allocatedPerOperation: {
+    ...{ title: "allocated", unit: "B", better: "less", isClaim: true },
+    // The measurement itself leaves some kilobytes, which count for up to a byte per operation.
+    grain: 4,
+  },
+  heldPerDeadline: { title: "memory", unit: "B", better: "less", isClaim: true },
+  retained: { title: "kept after all messages", unit: "B", better: "less" },
+  viewsMade: { title: "views", unit: "per message", better: "less" },
+  allocatedPerBatch: {
+    ...{ title: "allocated per batch", unit: "B", better: "less", isClaim: true },
+    grain: 4,
+  },
+  allocatedPerChunk: { title: "per chunk", unit: "B", better: "less" },
+  chunksPerBatch: { title: "chunks", unit: "per batch", better: "more" },
+  scheduledPerSecond: { title: "scheduled", unit: "/s", better: "more" },
+  latenessP50: { title: "lateness p50", unit: "ms", better: "less" },
+  latenessP99: { title: "lateness p99", unit: "ms", better: "less" },
+  serviceP50: { title: "service p50", unit: "ms", better: "less" },
+  serviceP99: { title: "service p99", unit: "ms", better: "less" },
+  responseP50: { title: "response p50", unit: "ms", better: "less" },
+  responseP99: { title: "response p99", unit: "ms", better: "less" },
+  generatorLoop: { title: "probe's loop in use", unit: "%", better: "less" },
+  generatorCores: { title: "probe's CPU", unit: "cores", better: "less" },
+  serverCores: { title: "server's CPU", unit: "cores", better: "less" },
+  connectionsReached: { title: "reached", unit: "connections", better: "more" },
+  connectionsHeld: { title: "held", unit: "connections", better: "more" },
+  deathsHeld: { title: "ended while held", unit: "connections", better: "less" },
+  deaths: { title: "ended by themselves", unit: "connections", better: "less" },
+  connectsFastest: { title: "fastest ramp", unit: "/s", better: "more" },
+  connectsSlowest: { title: "slowest ramp", unit: "/s", better: "more" },
+  memory: { title: "memory", unit: "MiB", better: "less" },
+  slopePerConnection: { title: "per connection", unit: "B", better: "less" },
+  slopeFit: { title: "line through the levels", unit: "R2", better: "more" },
+  generatorPerConnection: { title: "generator per connection", unit: "B", better: "less" },
 };

@@ -54,14 +54,15 @@ export class Result {
 
   /**
    * @param {{side: string, load: Load, figure: string, values: (number | null)[],
-   *   target?: Target | null, note?: string}} row with a value for every round
+   *   target?: Target | null, isMet?: boolean, note?: string}} row with a value for every round;
+   *   isMet: where another rule than that of the median says whether the target was met
    */
-  add({ side, load, figure, values, target = null, note = "" }) {
+  add({ side, load, figure, values, target = null, isMet, note = "" }) {
     const { unit, better, isClaim = false } = FIGURES[figure];
     const known = values.filter((value) => value !== null);
     if (known.length === 0) return;
     const figures = spread(known);
-    const passed = target === null ? null : isWithin(figures.median, target);
+    const passed = target === null ? null : (isMet ?? isWithin(figures.median, target));
     this.#rows.push({
       ...{ side, load, figure, unit, better, isClaim, values, ...figures },
       ...{ target, passed, note, ratios: [] },
@@ -71,9 +72,10 @@ export class Result {
   /**
    * Puts a side's figure beside that of another under the same load. Pairs of one round saw the
    * same machine, so the ratio is the median of theirs. Without rows of both nothing happens.
-   * @param {{side: string, against: string, load: Load, figure: string, target?: Target | null}}
+   * @param {{side: string, against: string, load: Load, figure: string, target?: Target | null,
+   *   isMet?: boolean}} pair isMet: as in add()
    */
-  compare({ side, against, load, figure, target = null }) {
+  compare({ side, against, load, figure, target = null, isMet }) {
     const own = this.#find(side, load, figure);
     const other = this.#find(against, load, figure);
     if (own === undefined || other === undefined) return;
@@ -84,7 +86,7 @@ export class Result {
     const known = values.filter((value) => value !== null);
     if (known.length === 0) return;
     const figures = spread(known);
-    const passed = target === null ? null : isWithin(figures.median, target);
+    const passed = target === null ? null : (isMet ?? isWithin(figures.median, target));
     own.ratios.push({ against, values, ...figures, target, passed });
   }
 

@@ -8,40 +8,82 @@ import { dirname, join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { compiled } from "./c-program.mjs";
-import { SERVER_CORE, startPinned, startServer } from "./processes.mjs";
+import { fileLimit, SERVER_CORE, startPinned, startServer } from "./processes.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const START_MS_MAX = 10_000;
+/** Holdfast's own default leaves a tenth of its files free; the others take what there are. */
+const CONNECTION_MAX = String(Number.isFinite(fileLimit()) ? fileLimit() - 100 : null);
 
 /**
  * `protocol` is what a client speaks over `transport`: raw bytes that come back, Holdfast's frames,
- * Socket.IO's packets, NATS or MQTT. `does` names what a side can be measured at.
+ * Socket.IO's packets, NATS or MQTT. `fanout` is a bare side's server for publishing: what one
+ * connection sends goes to all others. Who can publish anyway needs none.
  * @typedef {{transport: "tcp" | "websocket", protocol: string, isOurs?: boolean,
- *   script?: string, args?: string[], program?: string, package?: string}} Side
+ *   script?: string, args?: string[], program?: string, fanout?: string}} Side
  * @type {Record<string, Side>}
  */
 export const SIDES = {
   "C epoll": { transport: "tcp", protocol: "raw", script: "peers/epoll.c" },
   "tcp-epoll bare": { transport: "tcp", protocol: "raw", script: "peers/tcp-epoll.mjs" },
-  "node:net": { transport: "tcp", protocol: "raw", script: "peers/net.mjs" },
+  "node:net": {
+    ...{ transport: "tcp", protocol: "raw", script: "peers/net.mjs" },
+    fanout: "peers/net-fanout.mjs",
+  },
   "holdfast tcp-epoll": {
     ...{ transport: "tcp", protocol: "holdfast", isOurs: true },
-    ...{ script: "holdfast-server.mjs", args: ["null", "tcp-epoll"] },
+    ...{ script: "holdfast-server.mjs", args: [CONNECTION_MAX, "tcp-epoll"] },
   },
-  "uWebSockets.js": { transport: "websocket", protocol: "raw", script: "peers/uws.mjs" },
+  "uWebSockets.js": {
+    ...{ transport: "websocket", protocol: "raw", script: "peers/uws.mjs" },
+    fanout: "peers/uws-fanout.mjs",
+  },
   "holdfast tcp-net": {
     ...{ transport: "tcp", protocol: "holdfast", isOurs: true },
-    ...{ script: "holdfast-server.mjs", args: ["null", "tcp-net"] },
+    ...{ script: "holdfast-server.mjs", args: [CONNECTION_MAX, "tcp-net"] },
   },
   "holdfast websocket": {
     ...{ transport: "websocket", protocol: "holdfast", isOurs: true },
-    script: "holdfast-server.mjs",
+    ...{ script: "holdfast-server.mjs", args: [CONNECTION_MAX] },
   },
-  ws: { transport: "websocket", protocol: "raw", script: "peers/ws.mjs" },
-  "Socket.IO": { transport: "websocket", protocol: "socket.io", script: "peers/socket-io.mjs" },
+  ws: {
+    ...{ transport: "websocket", protocol: "raw", script: "peers/ws.mjs" },
+    fanout: "peers/ws-fanout.mjs",
+  },
+  "Socket.IO": {
+    ...{ transport: "websocket", protocol: "socket.io", script: "peers/socket-io.mjs" },
+    fanout: "peers/socket-io-fanout.mjs",
+  },
   "nats-server": { transport: "tcp", protocol: "nats", program: "nats-server" },
   mosquitto: { transport: "tcp", protocol: "mqtt", program: "mosquitto" },
 };
+
+/** Whether its server is a script of Node's, which takes Node's flags. */
+export function isNode(name) {
+  return SIDES[name].script?.endsWith(".mjs") ?? false;
+}
+
+/** Those that can publish, in the order of a round. */
+export const PUBLISHING = Object.keys(SIDES).filter((name) => {
+  const { isOurs, program, fanout } = SIDES[name];
+  return isOurs || program !== undefined || fanout !== undefined;
+});
+
+/**
+ * Holdfast's sides and whoever of the others speaks over the same transport; its bare transport is
+ * no other.
+ * @returns {{side: string, against: string}[]}
+ */
+export function oursBesideOthers(names) {
+  return names
+    .filter((name) => SIDES[name].isOurs)
+    .flatMap((side) =>
+      names
+        .filter((name) => !SIDES[name].isOurs && name !== "tcp-epoll bare")
+        .filter((name) => SIDES[name].transport === SIDES[side].transport)
+        .map((against) => ({ side, against })),
+    );
+}
 
 /** @returns why a side cannot be measured here, and what would mend it; null: it can. */
 export function missing(name) {
@@ -66,13 +108,18 @@ export function present(names, result) {
 
 /**
  * Starts a side's server, alone on the servers' core.
- * @param {{dist: string, nodeFlags?: string[], args?: string[], core?: number}} how
+ * @param {{dist: string, nodeFlags?: string[], args?: string[], core?: number,
+ *   purpose?: "echo" | "publish"}} how
  *   nodeFlags: for servers in Node; args: more arguments for a script, behind its own
  * @returns {Promise<{server: {pid: number, stop(): Promise<void>}, port: number,
  *   transport: string, protocol: string}>} a script's server answers, see processes.mjs
  */
-export async function startSide(name, { dist, nodeFlags = [], args = [], core = SERVER_CORE }) {
-  const { transport, protocol, script, args: own = [], program } = SIDES[name];
+export async function startSide(
+  name,
+  { dist, nodeFlags = [], args = [], core = SERVER_CORE, purpose = "echo" },
+) {
+  const { transport, protocol, script: echoing, args: own = [], program, fanout } = SIDES[name];
+  const script = purpose === "publish" ? (fanout ?? echoing) : echoing;
   if (program !== undefined) {
     return { ...(await startProgram(program, core)), transport, protocol };
   }

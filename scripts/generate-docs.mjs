@@ -1,9 +1,11 @@
 // Writes the reference pages that are made from tables in the code, so that they cannot drift.
 // Reads dist/: run scripts/build.mjs first. With --check it writes nothing and exits 1 on drift.
-// A new page is one entry in `pages`: the file, and a function that returns its text.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+// A new page is one entry in `pages`: the file, and a function that returns its text. In pages that
+// people write, the tables of figures are made of bench/results/reference/.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { withTables } from "../bench/readme-tables.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -17,6 +19,11 @@ const pages = [
   { file: "docs/probe-codes.md", render: probeCodesPage },
   { file: "docs/probe-report.md", render: probeReportPage },
   { file: "docs/probe-report.schema.json", render: probeReportSchema },
+  { file: "docs/probe-scenarios.md", render: probeScenariosPage },
+  { file: "docs/probe-scenarios-report.md", render: probeScenariosReportPage },
+  { file: "docs/probe-scenarios-report.schema.json", render: probeScenariosReportSchema },
+  { file: "README.md", render: () => withFigures("README.md") },
+  { file: "docs/performance.md", render: () => withFigures("docs/performance.md") },
 ];
 
 const notice = (source) =>
@@ -285,6 +292,36 @@ async function probeReportSchema() {
   return `${JSON.stringify(REPORT_JSON_SCHEMA, null, 2)}\n`;
 }
 
+async function probeScenariosPage() {
+  const { scenarioReference } = await built("probe/scenario-reference.js");
+  return notice("src/probe/scenarios.ts") + scenarioReference();
+}
+
+async function probeScenariosReportPage() {
+  const { scenariosReference } = await built("probe/report-reference.js");
+  return notice("src/probe/scenario-schema.ts") + scenariosReference();
+}
+
+async function probeScenariosReportSchema() {
+  const { SCENARIOS_JSON_SCHEMA } = await built("probe/scenario-schema.js");
+  return `${JSON.stringify(SCENARIOS_JSON_SCHEMA, null, 2)}\n`;
+}
+
+/** The results of the reference run, by the names of their files. */
+function referenceRun() {
+  const folder = join(root, "bench", "results", "reference");
+  const files = existsSync(folder) ? readdirSync(folder) : [];
+  const names = files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -5));
+  const read = (name) => JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8"));
+  return Object.fromEntries(names.map((name) => [name, read(name)]));
+}
+
+/** A page as it is, with its tables as the reference run has them; null: there is no such page. */
+function withFigures(file) {
+  const text = current(file);
+  return text === null ? null : withTables(text, referenceRun());
+}
+
 async function closeCodesPage() {
   const { CLOSE_CAUSES, CLOSE_REASONS, invitesReconnect } = await built(
     "connection/close-reason.js",
@@ -406,6 +443,6 @@ for (const { file, render } of pages) {
 }
 for (const file of drifted) console.log(`${checking ? "out of date" : "wrote"}: ${file}`);
 if (checking && drifted.length > 0) {
-  console.error("The tables in the code have changed. Run: node scripts/generate-docs.mjs");
+  console.error("What they are made of has changed. Run: node scripts/generate-docs.mjs");
   process.exitCode = 1;
 }

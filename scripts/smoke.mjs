@@ -1,5 +1,6 @@
 // Starts the built server as a user would, uses it over both transports with the built client
-// library, and stops it with SIGTERM. Prints what it did; the last line is `N passed, N failed`.
+// library, and stops it with SIGTERM; then runs the micro-benchmarks, whose figures it does not
+// judge. Prints what it did; the last line is `N passed, N failed`.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
@@ -10,17 +11,20 @@ import { fileURLToPath } from "node:url";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const command = join(root, "dist", "cli", "holdfast.js");
 const probe = join(root, "dist", "cli", "holdfast-probe.js");
+const micro = join(root, "bench", "suites", "micro.mjs");
 const connections = 200;
 const stepMsMax = 20_000;
+/** About ten seconds of work, on a machine that may have others. */
+const microMsMax = 120_000;
 
 const results = { passed: 0, failed: 0 };
 
 /** Runs one step, bounded in time, and prints how it went. Later steps run only if it passed. */
-async function step(name, run) {
+async function step(name, run, msMax = stepMsMax) {
   if (results.failed > 0) return;
   const start = performance.now();
   try {
-    await within(run(), stepMsMax, name);
+    await within(run(), msMax, name);
     results.passed += 1;
     console.log(`✓ ${name} (${Math.round(performance.now() - start)} ms)`);
   } catch (error) {
@@ -160,10 +164,30 @@ async function main() {
   }
 }
 
+/** Every case of every part counts what it should; how fast is no question on such a machine. */
+async function runMicro() {
+  const child = spawn(process.execPath, [micro, "--quick", "--json"], { stdio: "pipe" });
+  const said = { stdout: "", stderr: "" };
+  for (const name of Object.keys(said)) {
+    child[name].setEncoding("utf8").on("data", (text) => {
+      said[name] += text;
+    });
+  }
+  const [code] = await once(child, "close");
+  if (code !== 0) throw new Error(`it ended with ${code}:\n${said.stderr}`);
+  const { schema, rows } = JSON.parse(said.stdout);
+  expectEqual(schema, "holdfast-bench.result/1", "the schema");
+  for (const { side, figure, median } of rows) {
+    if (!(median >= 0)) throw new Error(`${figure} of ${side} is ${median}`);
+  }
+  if (rows.length === 0) throw new Error("nothing was measured");
+}
+
 if (!existsSync(command)) {
   console.error("smoke: dist/ is not there: run npm run build");
   process.exit(1);
 }
 await main();
+await step("the micro-benchmarks run", runMicro, microMsMax);
 console.log(`${results.passed} passed, ${results.failed} failed`);
 process.exit(results.failed === 0 ? 0 : 1);

@@ -1,32 +1,32 @@
 // Connections that come and go: what accepting costs, and what is left of those that were. One
 // thread, one epoll instance, every connection from 127.BASE.0.x.
 //
-//   lives --port P --protocol raw|holdfast --pid SERVER --source-base BASE
+//   lives --port P --transport tcp|websocket --protocol raw|holdfast|socket.io --pid SERVER
+//         --source-base BASE
 //     commands on standard input:
-//       `hold N`         opens N, reads the clocks when the server has gone idle, then has each of
-//                        them answered and resets it
+//       `hold N`         opens N until they are ready for use: upgraded and greeted, where that is
+//                        the protocol's way. Reads the clocks when the server has gone idle. Who
+//                        said nothing yet, because nothing is to be said, is then asked for an
+//                        echo; and all are reset
 //       `cycle N HELD`   opens and closes N, HELD of them at a time, in four ways, in turn:
 //                        answered and ended in order, answered and reset, reset with the answer
-//                        unread, reset with nothing said
+//                        unread, reset with nothing said. Over tcp alone
 //
 // Every result is one line of JSON on standard output. Linux only.
 #define _GNU_SOURCE
+#define PROGRAM "lives"
 #include <arpa/inet.h>
-#include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+#include "clocks.h"
+#include "frames.h"
 
 // The kernel's search for a free port slows as an address fills up.
 #define PORTS_PER_SOURCE 2000
@@ -34,14 +34,20 @@
 #define SOURCES 100
 // Connections that are being opened at once: below any listener's backlog.
 #define OPENING_MAX 200
+// To connect is quicker than to accept, so they come in waves that fit a backlog of 4096: whoever
+// finds it full tries again a second later.
+#define WAVE_MAX 3000
 #define CONNECTIONS_MAX 100000
 #define EVENTS_MAX 512
 // The server is idle when its clock has stood still for so long, but for timers.
 #define IDLE_SECONDS 0.05
+// So often it is looked at meanwhile.
+#define LOOK_SECONDS 0.002
 #define IDLE_SHARE_MAX 0.1
 #define STUCK_SECONDS_MAX 10
 
-enum phase { FREE, CONNECTING, OPEN, ASKING, ENDING };
+enum phase { FREE, CONNECTING, UPGRADING, GREETING, OPEN, ASKING, ENDING };
+enum protocol { RAW, HOLDFAST, SOCKET_IO };
 enum way { END, RESET, RESET_UNREAD, RESET_UNSAID, WAYS };
 
 struct connection {
@@ -51,45 +57,21 @@ struct connection {
 
 static struct {
   int port, pid, source_base;
-  bool holdfast;
+  enum protocol protocol;
+  bool websocket;
 } options;
 
 static const char echo[] = "thirty-two bytes there and back.";
-// ClientMessage{id 1, hello{version 1, client "load"}} in its frame.
-static const uint8_t hello[] = {0,    0,    0, 12,   0x08, 1,   0x12, 8,
-                                0x08, 1,    0x1a, 4, 'l',  'o', 'a',  'd'};
+// What a client says when it is connected, and then when it is upgraded, or has been greeted.
+static uint8_t upgrade[UPGRADE_BYTES_MAX], hello[HEAD_BYTES_MAX];
+static size_t upgrade_bytes, hello_bytes;
 
 static struct connection connections[CONNECTIONS_MAX];
 static int free_slots[CONNECTIONS_MAX], free_count;
 static int epoll_fd, opening, alive;
 static uint64_t begun, opened, answers, ended, errors;
 static bool is_cycling, has_command;
-static double moved_at;
-
-static void die(const char *format, ...) {
-  va_list values;
-  va_start(values, format);
-  fprintf(stderr, "lives: ");
-  vfprintf(stderr, format, values);
-  fprintf(stderr, "\n");
-  va_end(values);
-  exit(1);
-}
-
-static double seconds_of(clockid_t clock) {
-  struct timespec time;
-  if (clock_gettime(clock, &time) != 0) die("clock: %s", strerror(errno));
-  return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-static double now(void) { return seconds_of(CLOCK_MONOTONIC); }
-
-// CPU time of all threads of the server so far.
-static double server_cpu_seconds(void) {
-  clockid_t clock;
-  if (clock_getcpuclockid(options.pid, &clock) != 0) die("process %d is gone", options.pid);
-  return seconds_of(clock);
-}
+static double moved_at, busy_at;
 
 static void watch(int operation, int slot, uint32_t events) {
   struct epoll_event event = {.events = events, .data.u32 = (uint32_t)slot};
@@ -136,12 +118,21 @@ static void drop(int slot, bool is_reset) {
   ended++;
 }
 
-static void ask(int slot) {
+static void tell(int slot, const void *bytes, size_t length, enum phase phase) {
   struct connection *connection = &connections[slot];
-  const void *bytes = options.holdfast ? (const void *)hello : (const void *)echo;
-  ssize_t length = options.holdfast ? (ssize_t)sizeof hello : (ssize_t)sizeof echo - 1;
-  if (send(connection->fd, bytes, (size_t)length, MSG_NOSIGNAL) != length) errors++;
-  connection->phase = ASKING;
+  if (send(connection->fd, bytes, length, MSG_NOSIGNAL) != (ssize_t)length) errors++;
+  connection->phase = phase;
+}
+
+static void ask(int slot) {
+  if (options.protocol == HOLDFAST) tell(slot, hello, hello_bytes, ASKING);
+  else tell(slot, echo, sizeof echo - 1, ASKING);
+}
+
+static void became_open(int slot) {
+  opening--;
+  opened++;
+  connections[slot].phase = OPEN;
 }
 
 static void connected(int slot) {
@@ -150,13 +141,74 @@ static void connected(int slot) {
   socklen_t length = sizeof error;
   getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &length);
   if (error != 0) die("connect: %s", strerror(error));
-  opening--;
-  opened++;
-  connection->phase = OPEN;
   watch(EPOLL_CTL_MOD, slot, EPOLLIN);
-  if (!is_cycling) return;
-  if (connection->way == RESET_UNSAID) drop(slot, true);
-  else ask(slot);
+  if (options.websocket) {
+    tell(slot, upgrade, upgrade_bytes, UPGRADING);
+  } else if (!is_cycling && options.protocol == HOLDFAST) {
+    tell(slot, hello, hello_bytes, GREETING);
+  } else {
+    became_open(slot);
+    if (!is_cycling) return;
+    if (connection->way == RESET_UNSAID) drop(slot, true);
+    else ask(slot);
+  }
+}
+
+static void unexpected(int slot, const char *what) {
+  if (errors++ == 0) fprintf(stderr, "lives: %s\n", what);
+  if (connections[slot].phase < OPEN) opening--;
+  drop(slot, true);
+}
+
+// A message of a server that greets. @returns false where it is not one
+static bool greeted(int slot, const uint8_t *bytes, size_t length) {
+  if (options.protocol == SOCKET_IO && bytes[0] == '0') {
+    tell(slot, hello, hello_bytes, GREETING);
+    return true;
+  }
+  bool is_ready = options.protocol == SOCKET_IO
+                      ? length > 2 && bytes[0] == '4' && bytes[1] == '0'
+                      : is_welcome(bytes, length);
+  if (!is_ready) return false;
+  answers++;
+  became_open(slot);
+  return true;
+}
+
+// What comes before a connection is ready. It is small: one that comes in parts is not waited for.
+static void greeting(int slot) {
+  uint8_t bytes[1024];
+  struct connection *connection = &connections[slot];
+  ssize_t got = recv(connection->fd, bytes, sizeof bytes, 0);
+  if (got < 0 && errno == EAGAIN) return;
+  const uint8_t *at = bytes, *end = bytes + (got > 0 ? got : 0);
+  if (connection->phase == UPGRADING) {
+    const uint8_t *blank = memmem(bytes, (size_t)(end - bytes), "\r\n\r\n", 4);
+    if (blank == NULL || memcmp(bytes, "HTTP/1.1 101", 12) != 0) {
+      unexpected(slot, "it was not upgraded");
+      return;
+    }
+    at = blank + 4;
+    connection->phase = GREETING;
+    if (options.protocol == HOLDFAST) tell(slot, hello, hello_bytes, GREETING);
+    if (options.protocol == RAW) {
+      answers++;
+      became_open(slot);
+    }
+  } else if (got <= 0) {
+    unexpected(slot, "it was closed before it was ready");
+    return;
+  }
+  while (at < end) {
+    // A server's WebSocket message of less than 126 bytes has a header of two, with its length.
+    size_t head = options.websocket ? 2 : 0, there = (size_t)(end - at);
+    size_t size = options.websocket && there >= head ? at[1] : there;
+    if (head + size > there || !greeted(slot, at + head, size)) {
+      unexpected(slot, "a greeting that was not expected");
+      return;
+    }
+    at += head + size;
+  }
 }
 
 static void answered(int slot) {
@@ -165,15 +217,14 @@ static void answered(int slot) {
     drop(slot, true);
     return;
   }
-  char bytes[1024];
+  uint8_t bytes[1024];
   ssize_t got = recv(connection->fd, bytes, sizeof bytes, 0);
   if (got < 0 && errno == EAGAIN) return;
-  bool is_echo = got == (ssize_t)sizeof echo - 1 && memcmp(bytes, echo, (size_t)got) == 0;
+  size_t length = got > 0 ? (size_t)got : 0;
+  bool is_echo = length == sizeof echo - 1 && memcmp(bytes, echo, length) == 0;
   // A Welcome that is cut in two is not worth waiting for: it is small and comes whole.
-  bool is_welcome = got > 8 && bytes[4] == 0x08 && bytes[5] == 1 && bytes[6] == 0x12;
-  if (!(options.holdfast ? is_welcome : is_echo)) {
-    if (errors++ == 0) fprintf(stderr, "lives: an answer of %zd bytes\n", got);
-    drop(slot, true);
+  if (!(options.protocol == HOLDFAST ? is_welcome(bytes, length) : is_echo)) {
+    unexpected(slot, "an answer that was not expected");
     return;
   }
   answers++;
@@ -187,12 +238,17 @@ static void answered(int slot) {
 
 static void readable(int slot) {
   struct connection *connection = &connections[slot];
+  if (connection->phase == UPGRADING || connection->phase == GREETING) {
+    greeting(slot);
+    return;
+  }
   if (connection->phase == ASKING) {
     answered(slot);
     return;
   }
   char bytes[1024];
   ssize_t got = recv(connection->fd, bytes, sizeof bytes, 0);
+  // Heartbeats and pings may come at any time; they are not waited for here.
   if (got > 0 || (got < 0 && errno == EAGAIN)) return;
   if (got < 0 || connection->phase != ENDING) errors++;
   drop(slot, false);
@@ -216,16 +272,23 @@ static void turn(int ms) {
 
 // --- Commands ---
 
-// The server has taken what waits in its backlog. @returns its CPU time by then.
+// The server has taken what waits in its backlog, and was last at work at busy_at. @returns its CPU
+// time by then
 static double cpu_when_idle(void) {
-  double limit = now() + STUCK_SECONDS_MAX;
-  for (double cpu = server_cpu_seconds();;) {
-    double end = now() + IDLE_SECONDS, before = cpu;
-    while (now() < end) turn(10);
-    cpu = server_cpu_seconds();
-    if (cpu - before < IDLE_SECONDS * IDLE_SHARE_MAX) return cpu;
-    if (now() > limit) die("the server is not idle after %d s", STUCK_SECONDS_MAX);
+  double began = now(), cpu = cpu_seconds(options.pid), before = cpu, look = began;
+  busy_at = began;
+  for (double time = began; time - busy_at < IDLE_SECONDS; time = now()) {
+    turn(1);
+    if (time - look < LOOK_SECONDS) continue;
+    cpu = cpu_seconds(options.pid);
+    if (cpu - before > (time - look) * IDLE_SHARE_MAX) busy_at = time;
+    look = time;
+    before = cpu;
+    if (time - began > STUCK_SECONDS_MAX) {
+      die("the server is not idle after %d s", STUCK_SECONDS_MAX);
+    }
   }
+  return cpu_seconds(options.pid);
 }
 
 static void result(const char *what, uint64_t count, double seconds, double cpu) {
@@ -235,20 +298,36 @@ static void result(const char *what, uint64_t count, double seconds, double cpu)
   fflush(stdout);
 }
 
-static void hold(uint64_t count) {
-  uint64_t target = opened + count, last = begun + count;
-  double began = now(), cpu = cpu_when_idle();
-  answers = 0;
-  for (began = now(); opened < target;) {
+// @returns how long the server was at work with so many
+static double wave(uint64_t count) {
+  uint64_t target = opened + count, last = begun + count, failed = errors;
+  double began = now();
+  // One that failed is dropped and counted as an error.
+  while (opened + (errors - failed) < target) {
     while (begun < last && opening < OPENING_MAX) begin();
     turn(100);
   }
-  double seconds = now() - began;
-  cpu = cpu_when_idle() - cpu;
-  // That each was accepted is asked when the clocks have been read, a few at a time.
+  // The last may be accepted later than it was connected.
+  cpu_when_idle();
+  return busy_at - began;
+}
+
+static void hold(uint64_t count) {
+  double seconds = 0, cpu = cpu_when_idle();
+  answers = 0;
+  for (uint64_t left = count; left > 0;) {
+    uint64_t next = left < WAVE_MAX ? left : WAVE_MAX;
+    seconds += wave(next);
+    left -= next;
+  }
+  cpu = cpu_seconds(options.pid) - cpu;
+  // That each was accepted is asked when the clocks have been read, a few at a time. Who was
+  // greeted was.
+  bool is_asked = options.protocol == RAW && !options.websocket;
   for (int slot = 0; slot < CONNECTIONS_MAX; slot++) {
     if (connections[slot].phase != OPEN) continue;
-    ask(slot);
+    if (is_asked) ask(slot);
+    else drop(slot, true);
     turn(0);
   }
   while (alive > 0) turn(100);
@@ -258,7 +337,7 @@ static void hold(uint64_t count) {
 
 static void cycle(uint64_t count, int held) {
   uint64_t last = begun + count;
-  double began = now(), cpu = server_cpu_seconds();
+  double began = now(), cpu = cpu_seconds(options.pid);
   answers = 0;
   is_cycling = true;
   while (begun < last || alive > 0) {
@@ -282,6 +361,7 @@ static bool command(void) {
   if (sscanf(line, "hold %llu", &count) == 1 && count <= CONNECTIONS_MAX) {
     hold(count);
   } else if (sscanf(line, "cycle %llu %d", &count, &held) == 2 && held <= CONNECTIONS_MAX) {
+    if (options.websocket) die("cycles are over tcp");
     cycle(count, held);
   } else {
     die("no such command: %s", line);
@@ -291,6 +371,7 @@ static bool command(void) {
 
 static void read_options(int argc, char **argv) {
   static const struct option known[] = {{"port", 1, NULL, 'p'},
+                                        {"transport", 1, NULL, 't'},
                                         {"protocol", 1, NULL, 'P'},
                                         {"pid", 1, NULL, 'i'},
                                         {"source-base", 1, NULL, 'b'},
@@ -299,7 +380,11 @@ static void read_options(int argc, char **argv) {
   while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
     switch (option) {
       case 'p': options.port = atoi(optarg); break;
-      case 'P': options.holdfast = strcmp(optarg, "holdfast") == 0; break;
+      case 't': options.websocket = strcmp(optarg, "websocket") == 0; break;
+      case 'P':
+        if (strcmp(optarg, "holdfast") == 0) options.protocol = HOLDFAST;
+        if (strcmp(optarg, "socket.io") == 0) options.protocol = SOCKET_IO;
+        break;
       case 'i': options.pid = atoi(optarg); break;
       case 'b': options.source_base = atoi(optarg); break;
       default: exit(2);
@@ -310,10 +395,23 @@ static void read_options(int argc, char **argv) {
   if (options.source_base < 0 || options.source_base > 200) die("--source-base: 0 to 200");
 }
 
+static void build_greetings(void) {
+  const char *path = options.protocol == SOCKET_IO ? "/socket.io/?EIO=4&transport=websocket" : "/";
+  const char *subprotocol = "Sec-WebSocket-Protocol: holdfast.v1\r\n";
+  uint8_t frame[HEAD_BYTES_MAX];
+  upgrade_bytes = upgrade_request((char *)upgrade, options.port, path,
+                                  options.protocol == HOLDFAST ? subprotocol : "");
+  size_t length = hello_frame(frame);
+  if (options.protocol == SOCKET_IO) hello_bytes = masked(hello, 1, (const uint8_t *)"40", 2);
+  else if (options.websocket) hello_bytes = masked(hello, 2, frame, length);
+  else hello_bytes = hello_frame(hello);
+}
+
 int main(int argc, char **argv) {
   struct rlimit files;
   struct epoll_event event = {.events = EPOLLIN, .data.u32 = CONNECTIONS_MAX};
   read_options(argc, argv);
+  build_greetings();
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);

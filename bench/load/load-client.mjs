@@ -31,10 +31,18 @@ function startLoad(flags) {
   return new Answering(LOAD_CORE, file, args, "the load client");
 }
 
+/** Bytes of all messages that are under way at once, at most: kernel and server hold them. */
+export const UNDER_WAY_BYTES_MAX = 256 * 1024 * 1024;
+/** A server that used less of its core than this waited for the client, which was the slower. */
+const SERVER_BOUND_MIN = 0.85;
+
 /**
- * One measurement of an echo.
+ * One measurement of an echo. Latencies are in milliseconds and of the client's CPU time, the time
+ * in which it only looked for answers is not counted. `behind`, with a rate: how many that were due
+ * had no answer in the end.
  * @returns {Promise<{messages: number, seconds: number, cpuMicros: number, errors: number,
- *   lost: number, conditions: {steal: number, foreign: number}}>}
+ *   lost: number, p50: number, p99: number, generatorCpuPerMessage: number | null,
+ *   behind?: number, conditions: {steal: number, foreign: number}}>}
  */
 export async function runEcho(flags) {
   const client = startLoad({ ...flags, mode: "echo" });
@@ -45,6 +53,13 @@ export async function runEcho(flags) {
   } finally {
     await client.stop();
   }
+}
+
+/** @returns a note for a closed loop in which the server was not the slower one; else "" */
+export function generatorNote(cpuMicros, seconds) {
+  const cores = cpuMicros / 1e6 / seconds;
+  if (cores >= SERVER_BOUND_MIN) return "";
+  return `the generator was the limit: the server used ${cores.toFixed(2)} of its core`;
 }
 
 /**

@@ -1,37 +1,34 @@
-// The load client of the benchmarks: one thread, one epoll instance. It speaks plain TCP and
-// WebSocket, either a bare echo of 32 bytes or Holdfast's protocol with frames that were built
-// before the clock started, so that the client costs little beside the server it measures.
+// The load client of the benchmarks: one thread, one epoll instance, plain TCP or WebSocket, and
+// what it says over them in dialects.h. Every answer is compared byte by byte.
 //
-//   load --mode echo|hold --port P --transport tcp|websocket --protocol raw|holdfast --pid SERVER
-//     echo:  --connections N --in-flight K --warmup S --seconds S
+//   load --mode echo|hold --port P --transport tcp|websocket --protocol raw|holdfast|socket.io
+//        --pid SERVER [--bytes N]
+//     echo:  --connections N --in-flight K --warmup S --seconds S [--rate R] [--mark 1]
+//            A closed loop: what was answered is asked again. With --rate an open one: R messages a
+//            second, evenly, whoever has been answered; latency counts from when each was due.
+//            With --mark the server gets SIGUSR2 when the measurement begins and when it ends.
 //     hold:  commands on standard input: `open N` (N more), `stat`, `close`
 //
 // Every result is one line of JSON on standard output. CPU time is that of the process SERVER, read
 // at the very moments that begin and end the measurement. Linux only; load.mjs is the same in Node.
 #define _GNU_SOURCE
+#define PROGRAM "load"
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+#include "clocks.h"
+#include "connection.h"
+#include "dialects.h"
+#include "frames.h"
+#include "latency.h"
+#include "load-options.h"
 
-#define PAYLOAD_BYTES 32
-// Ids are 1 .. in_flight and take one byte each as a varint.
-#define IN_FLIGHT_MAX 127
-#define REQUEST_BYTES_MAX 80
-#define CONNECTIONS_MAX 100000
 // The kernel's search for a free port slows as an address fills up.
 #define PORTS_PER_SOURCE 4000
 // Connections that are being opened at once: below any listener's backlog.
@@ -43,155 +40,54 @@
 #define CLOSE_SECONDS_MAX 20
 #define SETTLE_SECONDS_MAX 2
 
-enum phase { CONNECTING, UPGRADING, GREETING, READY, LEAVING, CLOSED };
-
-struct connection {
-  int fd;
-  uint8_t phase;
-  // Bytes of an incomplete reply, in `rest`.
-  uint32_t kept;
-  uint8_t *rest;
-  // Which ids wait for their answer; raw connections count in the first word.
-  uint64_t waiting[2];
-};
-
-static struct {
-  const char *host;
-  int port;
-  bool websocket, holdfast, hold;
-  int connections, in_flight, pid, source_base;
-  double warmup, seconds;
-} options = {.host = "127.0.0.1", .connections = 1, .in_flight = 1, .seconds = 3, .warmup = 1};
-
-static const char payload[PAYLOAD_BYTES + 1] = "thirty-two bytes there and back.";
-static uint8_t requests[IN_FLIGHT_MAX + 1][REQUEST_BYTES_MAX];
-static uint8_t replies[IN_FLIGHT_MAX + 1][REQUEST_BYTES_MAX];
-static size_t request_bytes, reply_bytes;
-static uint8_t hello[REQUEST_BYTES_MAX], heartbeat[REQUEST_BYTES_MAX], farewell[REQUEST_BYTES_MAX];
-static size_t hello_bytes, heartbeat_bytes, farewell_bytes;
-
-static struct connection *connections;
-static int epoll_fd, started, opening, ready, target;
+// When each id of each connection was asked, or was due to be.
+static uint32_t *stamps;
+static int started, opening, ready, target;
 static uint64_t messages, errors, lost, heartbeats;
-static bool running;
-static uint8_t in[READ_BYTES * 2], out[READ_BYTES];
-static size_t out_bytes;
-
-static void die(const char *format, ...) {
-  va_list values;
-  va_start(values, format);
-  fprintf(stderr, "load: ");
-  vfprintf(stderr, format, values);
-  fprintf(stderr, "\n");
-  va_end(values);
-  exit(1);
-}
+// Of the open loop: when it began and how many messages were due so far.
+static double schedule_began;
+static uint64_t due;
+static bool running, measuring;
+static uint32_t tick;
+static double spun;
+static uint8_t in[READ_BYTES * 2];
 
 static void wrong(const char *what) {
   if (errors++ == 0) fprintf(stderr, "load: %s\n", what);
 }
 
-static double seconds_of(clockid_t clock) {
-  struct timespec time;
-  if (clock_gettime(clock, &time) != 0) die("clock: %s", strerror(errno));
-  return time.tv_sec + time.tv_nsec / 1e9;
+// --- Asking ---
+
+static bool is_waiting(const struct connection *connection, int id) {
+  return (connection->waiting[id >> 6] & 1ull << (id & 63)) != 0;
 }
 
-static double now(void) { return seconds_of(CLOCK_MONOTONIC); }
-
-// CPU time of all threads of the server so far, in microseconds; 0 where no process was named.
-static double server_cpu_micros(void) {
-  clockid_t clock;
-  if (options.pid == 0) return 0;
-  if (clock_getcpuclockid(options.pid, &clock) != 0) die("process %d is gone", options.pid);
-  return seconds_of(clock) * 1e6;
+static uint32_t *stamp_of(const struct connection *connection, int id) {
+  return &stamps[(connection - connections) * options.in_flight + id - 1];
 }
 
-// --- Frames ---
-
-// A client's WebSocket frame around `bytes`; its mask is a constant, which costs the server as much
-// to undo as any other.
-static size_t masked(uint8_t *to, uint8_t opcode, const uint8_t *bytes, size_t length) {
-  static const uint8_t mask[4] = {0x5a, 0xc3, 0x17, 0x9e};
-  to[0] = 0x80 | opcode;
-  to[1] = 0x80 | (uint8_t)length;
-  memcpy(to + 2, mask, 4);
-  for (size_t i = 0; i < length; i++) to[6 + i] = bytes[i] ^ mask[i & 3];
-  return 6 + length;
+static void ask(struct connection *connection, int id, uint32_t since) {
+  connection->waiting[id >> 6] |= 1ull << (id & 63);
+  *stamp_of(connection, id) = since;
+  put_id(say(&request), &request, id);
 }
 
-static size_t wrapped(uint8_t *to, const uint8_t *bytes, size_t length) {
-  if (options.websocket) return masked(to, 2, bytes, length);
-  memcpy(to, bytes, length);
-  return length;
-}
+static uint8_t after(uint8_t id) { return id == options.in_flight ? 1 : (uint8_t)(id + 1); }
 
-static size_t framed(uint8_t *to, const uint8_t *body, size_t length) {
-  to[0] = to[1] = to[2] = 0;
-  to[3] = (uint8_t)length;
-  memcpy(to + 4, body, length);
-  return 4 + length;
-}
-
-// ClientMessage{id, call{method "echo", payload}} and ServerMessage{id, result{payload}}.
-static void build_call(int id) {
-  uint8_t body[REQUEST_BYTES_MAX] = {
-      0x08, (uint8_t)id, 0x1a, 8 + PAYLOAD_BYTES, 0x0a, 4, 'e', 'c', 'h', 'o', 0x12, PAYLOAD_BYTES};
-  uint8_t frame[REQUEST_BYTES_MAX];
-  memcpy(body + 12, payload, PAYLOAD_BYTES);
-  request_bytes = wrapped(requests[id], frame, framed(frame, body, 12 + PAYLOAD_BYTES));
-  uint8_t answer[REQUEST_BYTES_MAX] = {
-      0x08, (uint8_t)id, 0x1a, 2 + PAYLOAD_BYTES, 0x0a, PAYLOAD_BYTES};
-  memcpy(answer + 6, payload, PAYLOAD_BYTES);
-  reply_bytes = framed(replies[id], answer, 6 + PAYLOAD_BYTES);
-}
-
-static void build_frames(void) {
-  // ClientMessage{id 1, hello{version 1, client "load"}}.
-  static const uint8_t body[] = {0x08, 1, 0x12, 8, 0x08, 1, 0x1a, 4, 'l', 'o', 'a', 'd'};
-  static const uint8_t nothing[4] = {0}, code[2] = {0x03, 0xe8};
-  uint8_t frame[REQUEST_BYTES_MAX];
-  hello_bytes = wrapped(hello, frame, framed(frame, body, sizeof body));
-  heartbeat_bytes = wrapped(heartbeat, nothing, sizeof nothing);
-  farewell_bytes = masked(farewell, 8, code, sizeof code);
-  if (options.holdfast) {
-    for (int id = 1; id <= options.in_flight; id++) build_call(id);
-  } else {
-    request_bytes = wrapped(requests[0], (const uint8_t *)payload, PAYLOAD_BYTES);
+// Asks what is due of this connection and fits beside what it waits for. Message number k of all is
+// that of connection k modulo their number.
+static void ask_due(struct connection *connection) {
+  uint64_t index = (uint64_t)(connection - connections), count = (uint64_t)started;
+  while (connection->phase == READY && !is_waiting(connection, connection->next_ask)) {
+    uint64_t number = connection->asked * count + index;
+    if (number >= due) break;
+    ask(connection, connection->next_ask, tick_of(schedule_began + (double)number / options.rate));
+    connection->next_ask = after(connection->next_ask);
+    connection->asked++;
   }
-}
-
-// --- Sending ---
-
-static void say(const uint8_t *bytes, size_t length) {
-  if (out_bytes + length > sizeof out) die("more to say than fits one write");
-  memcpy(out + out_bytes, bytes, length);
-  out_bytes += length;
-}
-
-// What was said since the last call, in one write. So little is in flight that a socket takes all.
-static void flush_to(struct connection *connection) {
-  if (out_bytes == 0) return;
-  ssize_t sent = send(connection->fd, out, out_bytes, MSG_NOSIGNAL);
-  bool is_short = sent < 0 ? errno == EAGAIN : (size_t)sent < out_bytes;
-  if (is_short) die("a socket took %zd of %zu bytes", sent, out_bytes);
-  out_bytes = 0;
-}
-
-static void ask(struct connection *connection, int id) {
-  if (options.holdfast) connection->waiting[id >> 6] |= 1ull << (id & 63);
-  else connection->waiting[0]++;
-  say(requests[id], request_bytes);
 }
 
 // --- A connection's life ---
-
-static void watch(struct connection *connection, int operation, uint32_t events) {
-  struct epoll_event event = {.events = events, .data.u32 = (uint32_t)(connection - connections)};
-  if (epoll_ctl(epoll_fd, operation, connection->fd, &event) != 0) {
-    die("epoll_ctl: %s", strerror(errno));
-  }
-}
 
 static void ended(struct connection *connection) {
   if (connection->phase == READY) ready--;
@@ -200,7 +96,9 @@ static void ended(struct connection *connection) {
   connection->phase = CLOSED;
   close(connection->fd);
   free(connection->rest);
-  connection->rest = NULL;
+  free(connection->unsent);
+  connection->rest = connection->unsent = NULL;
+  connection->unsent_bytes = 0;
 }
 
 static void begin(void) {
@@ -221,9 +119,8 @@ static void begin(void) {
   if (connect(connection->fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS) {
     die("connect: %s", strerror(errno));
   }
-  connection->phase = CONNECTING;
-  connection->kept = 0;
-  connection->waiting[0] = connection->waiting[1] = 0;
+  *connection = (struct connection){
+      .fd = connection->fd, .phase = CONNECTING, .next_answer = 1, .next_ask = 1};
   started++;
   opening++;
   watch(connection, EPOLL_CTL_ADD, EPOLLOUT);
@@ -236,12 +133,10 @@ static void became_ready(struct connection *connection) {
 }
 
 static void greet(struct connection *connection) {
-  if (!options.holdfast) {
-    became_ready(connection);
-    return;
-  }
   connection->phase = GREETING;
-  say(hello, hello_bytes);
+  if (dialect == RAW) became_ready(connection);
+  // A server of Socket.IO speaks first.
+  else if (dialect == HOLDFAST) say(&hello);
 }
 
 static void connected(struct connection *connection) {
@@ -250,16 +145,14 @@ static void connected(struct connection *connection) {
   getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &length);
   if (error != 0) die("connect: %s", strerror(error));
   watch(connection, EPOLL_CTL_MOD, EPOLLIN);
-  if (options.websocket) {
-    char request[400];
-    int size = snprintf(request, sizeof request,
-                        "GET / HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n",
-                        options.host, options.port,
-                        options.holdfast ? "Sec-WebSocket-Protocol: holdfast.v1\r\n" : "");
+  if (over_websocket) {
+    char text[UPGRADE_BYTES_MAX];
+    const char *path = dialect == SOCKET_IO ? "/socket.io/?EIO=4&transport=websocket" : "/";
+    const char *subprotocol = dialect == HOLDFAST ? "Sec-WebSocket-Protocol: holdfast.v1\r\n" : "";
+    struct message upgrade = {.bytes = (uint8_t *)text};
+    upgrade.length = upgrade_request(text, options.port, path, subprotocol);
     connection->phase = UPGRADING;
-    say((uint8_t *)request, (size_t)size);
+    say(&upgrade);
   } else {
     greet(connection);
   }
@@ -270,8 +163,8 @@ static void leave(struct connection *connection) {
   if (connection->phase != READY) return;
   ready--;
   connection->phase = LEAVING;
-  if (options.websocket) {
-    say(farewell, farewell_bytes);
+  if (over_websocket) {
+    say(&farewell);
     flush_to(connection);
   } else {
     shutdown(connection->fd, SHUT_WR);
@@ -280,40 +173,39 @@ static void leave(struct connection *connection) {
 
 // --- Receiving ---
 
-static void answered(struct connection *connection, const uint8_t *frame, size_t length) {
-  int id = length == reply_bytes ? frame[5] : 0;
-  bool is_ours = id >= 1 && id <= options.in_flight && memcmp(frame, replies[id], length) == 0;
-  uint64_t bit = 1ull << (id & 63);
-  if (!is_ours || (connection->waiting[id >> 6] & bit) == 0) {
+static void answered(struct connection *connection, int id) {
+  if (id == 0 || !is_waiting(connection, id)) {
     wrong("an answer that is not what was asked for");
     return;
   }
-  connection->waiting[id >> 6] &= ~bit;
+  connection->waiting[id >> 6] &= ~(1ull << (id & 63));
   messages++;
-  if (running) ask(connection, id);
+  if (measuring) latency_add(tick - *stamp_of(connection, id));
+  if (!running) return;
+  if (options.rate > 0) ask_due(connection);
+  else ask(connection, id, tick);
 }
 
 static void on_frame(struct connection *connection, const uint8_t *frame, size_t length) {
-  const uint8_t *body = frame + 4;
   if (length == 4) {
     heartbeats++;
-    if (connection->phase == READY) say(heartbeat, heartbeat_bytes);
+    if (connection->phase == READY) say(&heartbeat);
   } else if (connection->phase == GREETING) {
-    if (length < 8 || body[0] != 0x08 || body[1] != 1 || body[2] != 0x12) wrong("no Welcome");
-    else became_ready(connection);
-  } else if (connection->phase == READY && body[0] != 0x3a) {
+    if (is_welcome(frame, length)) became_ready(connection);
+    else wrong("no Welcome");
+  } else if (connection->phase == READY && frame[4] != 0x3a) {
     // 0x3a begins a GoAway: the close that follows is counted.
-    answered(connection, frame, length);
+    answered(connection, id_of_reply(frame, length, options.in_flight));
   }
 }
 
-// @returns how many bytes made whole replies.
+// @returns how many bytes made whole answers, as the others of this kind do
 static size_t take_frames(struct connection *connection, const uint8_t *bytes, size_t length) {
   size_t at = 0;
   while (length - at >= 4) {
     const uint8_t *head = bytes + at;
     size_t body = (size_t)head[0] << 24 | head[1] << 16 | head[2] << 8 | head[3];
-    if (body > READ_BYTES) die("a frame of %zu bytes", body);
+    if (body > READ_BYTES - 4) die("a frame of %zu bytes", body);
     if (length - at < 4 + body) break;
     on_frame(connection, bytes + at, 4 + body);
     at += 4 + body;
@@ -323,47 +215,86 @@ static size_t take_frames(struct connection *connection, const uint8_t *bytes, s
 
 static size_t take_echoes(struct connection *connection, const uint8_t *bytes, size_t length) {
   size_t at = 0;
-  for (; length - at >= PAYLOAD_BYTES; at += PAYLOAD_BYTES) {
-    if (memcmp(bytes + at, payload, PAYLOAD_BYTES) != 0 || connection->waiting[0] == 0) {
-      wrong("an echo that is not what was sent");
-      continue;
-    }
-    connection->waiting[0]--;
-    messages++;
-    if (running) ask(connection, 0);
+  for (; length - at >= payload_bytes; at += payload_bytes) {
+    // They come in the order in which they were asked.
+    int id = connection->next_answer;
+    answered(connection, memcmp(bytes + at, payload, payload_bytes) == 0 ? id : 0);
+    connection->next_answer = after(connection->next_answer);
   }
   return at;
 }
 
+// One packet of Engine.IO, which is a whole WebSocket message.
+static size_t take_packet(struct connection *connection, const uint8_t *bytes, size_t length) {
+  if (bytes[0] == '0') {
+    say(&hello);
+  } else if (bytes[0] == '2') {
+    heartbeats++;
+    say(&heartbeat);
+  } else if (connection->phase == GREETING) {
+    if (length >= 2 && bytes[1] == '0') became_ready(connection);
+    else wrong("Socket.IO did not let it in");
+  } else if (connection->phase == READY) {
+    answered(connection, id_of_reply(bytes, length, options.in_flight));
+  }
+  return length;
+}
+
 static size_t take(struct connection *connection, const uint8_t *bytes, size_t length) {
-  return options.holdfast ? take_frames(connection, bytes, length)
-                          : take_echoes(connection, bytes, length);
+  return dialect == HOLDFAST ? take_frames(connection, bytes, length)
+                             : take_echoes(connection, bytes, length);
+}
+
+// Of a WebSocket message, as much as is there. @returns how much of it is done with
+static size_t take_part(struct connection *connection, const uint8_t *bytes, size_t length,
+                        bool is_whole) {
+  // Answers within a binary message are taken one by one: a server may put many into one.
+  if (connection->opcode == 2 && dialect != SOCKET_IO) return take(connection, bytes, length);
+  if (!is_whole) return 0;
+  if (connection->opcode == 1 && dialect == SOCKET_IO && length > 0) {
+    return take_packet(connection, bytes, length);
+  }
+  if (connection->opcode == 9 && length < 126) {
+    uint8_t frame[HEAD_BYTES_MAX + 126];
+    struct message pong = {.bytes = frame, .length = masked(frame, 10, bytes, length)};
+    say(&pong);
+  } else if (connection->opcode != 8) {
+    wrong("a WebSocket message of a kind that was not expected");
+  }
+  return length;
+}
+
+// @returns the length of a WebSocket message's header, once all of it is there; else 0
+static size_t take_head(struct connection *connection, const uint8_t *bytes, size_t length) {
+  if (length < 2) return 0;
+  size_t size = bytes[1], more = size == 126 ? 2 : size == 127 ? 8 : 0;
+  if (size > 127) die("a WebSocket message from the server is masked");
+  if (length < 2 + more) return 0;
+  connection->opcode = bytes[0] & 15;
+  connection->left = more == 0 ? size : 0;
+  for (size_t i = 0; i < more; i++) connection->left = connection->left << 8 | bytes[2 + i];
+  return 2 + more;
 }
 
 static size_t take_websocket(struct connection *connection, const uint8_t *bytes, size_t length) {
   size_t at = 0;
-  while (length - at >= 2) {
-    size_t header = 2, size = bytes[at + 1];
-    if (size == 126) {
-      if (length - at < 4) break;
-      size = (size_t)bytes[at + 2] << 8 | bytes[at + 3];
-      header = 4;
-    } else if (size > 126) {
-      die("a WebSocket message that is masked or longer than any answer");
+  for (;;) {
+    if (connection->left == 0) {
+      size_t head = take_head(connection, bytes + at, length - at);
+      if (head == 0) return at;
+      at += head;
     }
-    if (length - at < header + size) break;
-    uint8_t opcode = bytes[at] & 15;
-    if (opcode == 2 && take(connection, bytes + at + header, size) != size) {
+    bool is_whole = connection->left <= length - at;
+    size_t part = is_whole ? (size_t)connection->left : length - at;
+    size_t taken = take_part(connection, bytes + at, part, is_whole);
+    if (is_whole && taken != part) {
       wrong("a WebSocket message that ends inside an answer");
-    } else if (opcode == 9) {
-      uint8_t pong[REQUEST_BYTES_MAX];
-      say(pong, masked(pong, 10, NULL, 0));
-    } else if (opcode != 2 && opcode != 8) {
-      wrong("a WebSocket message that is not binary");
+      taken = part;
     }
-    at += header + size;
+    at += taken;
+    connection->left -= taken;
+    if (!is_whole) return at;
   }
-  return at;
 }
 
 // The answer to the upgrade. @returns its length once it is whole.
@@ -394,9 +325,11 @@ static void readable(struct connection *connection) {
     return;
   }
   length += (size_t)got;
+  // One look at the clock for all that one read brought.
+  if (running) tick = tick_of(now());
   if (connection->phase == UPGRADING) at = take_upgrade(connection, in, length);
   if (connection->phase != UPGRADING) {
-    at += options.websocket ? take_websocket(connection, in + at, length - at)
+    at += over_websocket ? take_websocket(connection, in + at, length - at)
                             : take(connection, in + at, length - at);
   }
   keep(connection, in + at, length - at);
@@ -406,7 +339,8 @@ static void readable(struct connection *connection) {
 static bool has_command;
 
 // Waits for at most `ms` and handles what came; opens connections as long as some are missing.
-static void turn(int ms) {
+// @returns how many had something
+static int turn(int ms) {
   struct epoll_event events[512];
   while (started < target && opening < OPENING_MAX) begin();
   int count = epoll_wait(epoll_fd, events, 512, ms);
@@ -419,8 +353,10 @@ static void turn(int ms) {
     struct connection *connection = &connections[events[i].data.u32];
     if (connection->phase == CLOSED) continue;
     if (connection->phase == CONNECTING) connected(connection);
-    else readable(connection);
+    else if (connection->unsent_bytes > 0 && events[i].events & EPOLLOUT) writable(connection);
+    if (connection->phase != CONNECTING && events[i].events & ~EPOLLOUT) readable(connection);
   }
+  return count;
 }
 
 static void open_more(int count) {
@@ -435,13 +371,29 @@ static void open_more(int count) {
 
 // --- What is measured ---
 
+// What is due by now of the open loop.
+static void keep_pace(double time) {
+  double total = (time - schedule_began) * options.rate;
+  while ((double)due < total) {
+    struct connection *connection = &connections[due % (uint64_t)started];
+    due++;
+    ask_due(connection);
+    flush_to(connection);
+  }
+}
+
 static void run_for(double seconds) {
   double end = now() + seconds, heard = now();
-  for (double time = heard; time < end; time = now()) {
+  for (double time = heard, after; time < end; time = after) {
     uint64_t before = messages;
     // To wake a client that sleeps is charged to the server that let it, so it sleeps only where
-    // the server is kept from its core; there it must, to get its own back.
-    turn(time - heard < SPIN_SECONDS ? 0 : 50);
+    // the server is kept from its core; there it must, to get its own back. What is due at a time
+    // is not slept away.
+    bool is_spinning = options.rate > 0 || time - heard < SPIN_SECONDS;
+    if (options.rate > 0) keep_pace(time);
+    bool is_idle = turn(is_spinning ? 0 : 50) <= 0;
+    after = now();
+    if (is_idle && is_spinning) spun += after - time;
     if (messages != before) heard = time;
     if (time - heard > STUCK_SECONDS_MAX) die("no answer for %d s", STUCK_SECONDS_MAX);
   }
@@ -464,31 +416,56 @@ static void settle(void) {
   for (limit = now() + 0.05; now() < limit;) turn(10);
 }
 
-static void echo(void) {
-  open_more(options.connections);
+static void begin_asking(void) {
   running = true;
+  schedule_began = now();
+  tick = tick_of(schedule_began);
+  if (options.rate > 0) return;
   for (int i = 0; i < started; i++) {
-    for (int id = 1; id <= options.in_flight; id++) ask(&connections[i], options.holdfast ? id : 0);
+    for (int id = 1; id <= options.in_flight; id++) ask(&connections[i], id, tick);
     flush_to(&connections[i]);
   }
+}
+
+static void mark(void) {
+  if (options.mark && kill(options.pid, SIGUSR2) != 0) die("the server is gone");
+}
+
+static void echo(void) {
+  open_more(options.connections);
+  begin_asking();
   run_for(options.warmup);
   uint64_t before = messages;
-  double began = now(), cpu = server_cpu_micros();
+  mark();
+  measuring = true;
+  spun = 0;
+  double own = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+  double began = now(), cpu = cpu_seconds(options.pid);
   run_for(options.seconds);
-  cpu = server_cpu_micros() - cpu;
+  cpu = cpu_seconds(options.pid) - cpu;
   double seconds = now() - began;
-  uint64_t count = messages - before;
+  // Without the turns in which it only looked whether there was an answer.
+  own = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - own - spun;
+  uint64_t count = messages - before, behind = due - (options.rate > 0 ? messages : 0);
+  measuring = false;
+  mark();
   settle();
-  printf("{\"messages\":%llu,\"seconds\":%.3f,\"cpuMicros\":%.0f,\"errors\":%llu,\"lost\":%llu}\n",
-         (unsigned long long)count, seconds, cpu, (unsigned long long)errors,
-         (unsigned long long)lost);
+  printf("{\"messages\":%llu,\"seconds\":%.3f,\"cpuMicros\":%.0f,\"errors\":%llu,\"lost\":%llu,"
+         "\"p50\":%.4f,\"p99\":%.4f",
+         (unsigned long long)count, seconds, cpu * 1e6, (unsigned long long)errors,
+         (unsigned long long)lost, latency_at(0.5), latency_at(0.99));
+  // Where others took its core, what it spent cannot be told from how long it looked.
+  if (own > 0 && count > 0) printf(",\"generatorCpuPerMessage\":%.3f", own * 1e6 / (double)count);
+  else printf(",\"generatorCpuPerMessage\":null");
+  if (options.rate > 0) printf(",\"behind\":%llu", (unsigned long long)behind);
+  printf("}\n");
 }
 
 static void stat_line(void) {
   printf("{\"open\":%d,\"lost\":%llu,\"errors\":%llu,\"heartbeats\":%llu,\"seconds\":%.6f,"
          "\"cpuMicros\":%.0f}\n",
          ready, (unsigned long long)lost, (unsigned long long)errors,
-         (unsigned long long)heartbeats, now(), server_cpu_micros());
+         (unsigned long long)heartbeats, now(), cpu_seconds(options.pid) * 1e6);
   fflush(stdout);
 }
 
@@ -528,51 +505,18 @@ static void hold(void) {
   } while (command());
 }
 
-static bool is(const char *what, const char *yes, const char *no) {
-  if (strcmp(what, yes) == 0) return true;
-  if (strcmp(what, no) != 0) die("%s is neither %s nor %s", what, yes, no);
-  return false;
-}
-
-static void read_options(int argc, char **argv) {
-  static const struct option known[] = {
-      {"host", 1, NULL, 'h'},       {"port", 1, NULL, 'p'},      {"transport", 1, NULL, 't'},
-      {"protocol", 1, NULL, 'P'},   {"pid", 1, NULL, 'i'},       {"connections", 1, NULL, 'c'},
-      {"in-flight", 1, NULL, 'f'},  {"warmup", 1, NULL, 'w'},    {"seconds", 1, NULL, 's'},
-      {"source-base", 1, NULL, 'b'}, {"mode", 1, NULL, 'm'},     {NULL, 0, NULL, 0}};
-  int option;
-  while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-    switch (option) {
-      case 'h': options.host = optarg; break;
-      case 'p': options.port = atoi(optarg); break;
-      case 't': options.websocket = is(optarg, "websocket", "tcp"); break;
-      case 'P': options.holdfast = is(optarg, "holdfast", "raw"); break;
-      case 'i': options.pid = atoi(optarg); break;
-      case 'c': options.connections = atoi(optarg); break;
-      case 'f': options.in_flight = atoi(optarg); break;
-      case 'w': options.warmup = atof(optarg); break;
-      case 's': options.seconds = atof(optarg); break;
-      case 'b': options.source_base = atoi(optarg); break;
-      case 'm': options.hold = is(optarg, "hold", "echo"); break;
-      default: exit(2);
-    }
-  }
-  if (strncmp(options.host, "127.", 4) != 0) die("only loopback addresses are loaded");
-  if (options.port < 1 || options.port > 65535) die("--port is missing");
-  if (options.in_flight < 1 || options.in_flight > IN_FLIGHT_MAX) die("--in-flight: 1 to 127");
-  if (options.source_base < 0 || options.source_base > 200) die("--source-base: 0 to 200");
-}
-
 int main(int argc, char **argv) {
   struct rlimit files;
   read_options(argc, argv);
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
+  build_messages((size_t)options.bytes);
   connections = calloc(CONNECTIONS_MAX, sizeof *connections);
+  stamps = calloc((size_t)options.connections * (size_t)options.in_flight, sizeof *stamps);
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (connections == NULL || epoll_fd < 0) die("out of memory or files");
-  build_frames();
+  if (connections == NULL || stamps == NULL || epoll_fd < 0) die("out of memory or files");
+  make_room((size_t)options.in_flight * request.length);
   if (options.hold) hold();
   else echo();
   return errors > 0 || (lost > 0 && !options.hold) ? 1 : 0;

@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 
-const PAYLOAD = Buffer.from("thirty-two bytes there and back.");
+const PAYLOAD_BYTES_MAX = 60_000;
 const PORTS_PER_SOURCE = 4_000;
 const OPENING_MAX = 200;
 const STUCK_MS_MAX = 10_000;
@@ -29,14 +29,22 @@ const { values: flags } = parseArgs({
     warmup: text("1"),
     seconds: text("3"),
     "source-base": text("0"),
+    bytes: text("32"),
+    rate: text("0"),
+    mark: text("0"),
   },
 });
 const isWebSocket = flags.transport === "websocket";
 const isHoldfast = flags.protocol === "holdfast";
 const inFlight = Number(flags["in-flight"]);
+const PAYLOAD = Buffer.alloc(Math.min(Number(flags.bytes), PAYLOAD_BYTES_MAX));
+PAYLOAD.fill("thirty-two bytes there and back.");
 
 const counts = { messages: 0, errors: 0, lost: 0, heartbeats: 0 };
 let running = false;
+let measuring = false;
+/** Of all answers that came within the measurement, in milliseconds. */
+const latencies = [];
 
 function die(why) {
   process.stderr.write(`load: ${why}\n`);
@@ -55,11 +63,14 @@ function serverCpuMicros() {
   return (Number(fields[11]) + Number(fields[12])) * TICK_MICROS;
 }
 
-/** A client's WebSocket frame of less than 126 bytes. */
+const MASK = [0x5a, 0xc3, 0x17, 0x9e];
+
+/** A client's WebSocket frame of less than 64 KB. */
 function masked(opcode, bytes) {
-  const mask = [0x5a, 0xc3, 0x17, 0x9e];
-  const body = bytes.map((byte, index) => byte ^ mask[index & 3]);
-  return Buffer.from([0x80 | opcode, 0x80 | bytes.length, ...mask, ...body]);
+  const { length } = bytes;
+  const size = length < 126 ? [0x80 | length] : [0x80 | 126, length >> 8, length & 255];
+  const body = bytes.map((byte, index) => byte ^ MASK[index & 3]);
+  return Buffer.concat([Buffer.from([0x80 | opcode, ...size, ...MASK]), body]);
 }
 
 function wrapped(bytes) {
@@ -67,16 +78,27 @@ function wrapped(bytes) {
 }
 
 function framed(body) {
-  return Buffer.from([0, 0, 0, body.length, ...body]);
+  const head = Buffer.alloc(4);
+  head.writeUInt32BE(body.length);
+  return Buffer.concat([head, Buffer.from(body)]);
+}
+
+/** A field of protobuf that holds bytes. */
+function field(tag, bytes) {
+  const head = [tag];
+  let size = bytes.length;
+  for (; size >= 128; size >>= 7) head.push((size & 127) | 128);
+  return Buffer.concat([Buffer.from([...head, size]), bytes]);
 }
 
 function callOf(id) {
-  const call = [0x0a, 4, ...Buffer.from("echo"), 0x12, PAYLOAD.length, ...PAYLOAD];
-  return wrapped(framed([0x08, id, 0x1a, call.length, ...call]));
+  const call = Buffer.concat([field(0x0a, Buffer.from("echo")), field(0x12, PAYLOAD)]);
+  return wrapped(framed(Buffer.concat([Buffer.from([0x08, id]), field(0x1a, call)])));
 }
 
 function resultOf(id) {
-  return framed([0x08, id, 0x1a, 2 + PAYLOAD.length, 0x0a, PAYLOAD.length, ...PAYLOAD]);
+  const result = field(0x1a, field(0x0a, PAYLOAD));
+  return framed(Buffer.concat([Buffer.from([0x08, id]), result]));
 }
 
 const ids = Array.from({ length: inFlight + 1 }, (_, id) => id);
@@ -86,13 +108,24 @@ const hello = wrapped(framed([0x08, 1, 0x12, 8, 0x08, 1, 0x1a, 4, ...Buffer.from
 const heartbeat = wrapped(Buffer.alloc(4));
 const farewell = masked(8, Buffer.from([0x03, 0xe8]));
 
+/** How long the header of a server's WebSocket message is, by its second byte. */
+function headBytes(second) {
+  return second === 127 ? 10 : second === 126 ? 4 : 2;
+}
+
+function sizeOf(bytes, at) {
+  if (bytes[at + 1] === 127) return Number(bytes.readBigUInt64BE(at + 2));
+  return bytes[at + 1] === 126 ? bytes.readUInt16BE(at + 2) : bytes[at + 1];
+}
+
 class Client {
   /** "upgrading", "greeting", "ready", "leaving" or "closed". */
   phase = isWebSocket ? "upgrading" : "greeting";
   #socket;
   #rest = Buffer.alloc(0);
   #out = [];
-  #waiting = new Set();
+  /** When each of the ids was asked that wait for their answer. */
+  #waiting = new Map();
 
   constructor(index) {
     const source = Math.floor(index / PORTS_PER_SOURCE) + 1;
@@ -110,7 +143,7 @@ class Client {
   }
 
   ask(id) {
-    this.#waiting.add(id);
+    this.#waiting.set(id, performance.now());
     this.#out.push(requests[id]);
   }
 
@@ -180,9 +213,11 @@ class Client {
 
   #messages(bytes) {
     let at = 0;
-    while (bytes.length - at >= 4) {
-      const size = bytes[at + 1] === 126 ? bytes.readUInt16BE(at + 2) : bytes[at + 1];
-      const start = at + (bytes[at + 1] === 126 ? 4 : 2);
+    while (bytes.length - at >= 2) {
+      const head = headBytes(bytes[at + 1]);
+      if (bytes.length - at < head) break;
+      const size = sizeOf(bytes, at);
+      const start = at + head;
       if (bytes.length < start + size) break;
       const opcode = bytes[at] & 15;
       const body = bytes.subarray(start, start + size);
@@ -198,7 +233,7 @@ class Client {
     let at = 0;
     if (!isHoldfast) {
       for (; bytes.length - at >= PAYLOAD.length; at += PAYLOAD.length) {
-        const [id] = this.#waiting;
+        const [id] = this.#waiting.keys();
         this.#answered(bytes.subarray(at, at + PAYLOAD.length), id);
       }
       return at;
@@ -225,11 +260,13 @@ class Client {
   }
 
   #answered(bytes, id) {
+    const asked = this.#waiting.get(id);
     if (!this.#waiting.delete(id) || !replies[id].equals(bytes)) {
       wrong("an answer that is not what was asked for");
       return;
     }
     counts.messages++;
+    if (measuring) latencies.push(performance.now() - asked);
     if (running) this.ask(id);
   }
 }
@@ -281,6 +318,14 @@ async function settle() {
   await wait(50);
 }
 
+function latencyAt(share) {
+  return latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0;
+}
+
+function mark() {
+  if (flags.mark === "1") process.kill(Number(flags.pid), "SIGUSR2");
+}
+
 async function echo() {
   await openMore(Number(flags.connections));
   running = true;
@@ -290,16 +335,31 @@ async function echo() {
   }
   await runFor(Number(flags.warmup));
   const { messages } = counts;
+  mark();
+  measuring = true;
   const began = performance.now();
   const cpu = serverCpuMicros();
+  const own = process.cpuUsage();
   await runFor(Number(flags.seconds));
   const measured = {
     messages: counts.messages - messages,
     seconds: (performance.now() - began) / 1000,
     cpuMicros: serverCpuMicros() - cpu,
   };
+  const { user, system } = process.cpuUsage(own);
+  measuring = false;
+  mark();
   await settle();
-  const result = { ...measured, errors: counts.errors, lost: counts.lost };
+  latencies.sort((a, b) => a - b);
+  const latency = { p50: latencyAt(0.5), p99: latencyAt(0.99) };
+  const generatorCpuPerMessage = (user + system) / measured.messages;
+  const result = {
+    ...measured,
+    ...latency,
+    generatorCpuPerMessage,
+    errors: counts.errors,
+    lost: counts.lost,
+  };
   const failed = counts.errors > 0 || counts.lost > 0;
   process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(failed ? 1 : 0));
 }
@@ -330,5 +390,9 @@ async function hold() {
 }
 
 if (!flags.host.startsWith("127.")) die("only loopback addresses are loaded");
+if (!["raw", "holdfast"].includes(flags.protocol)) {
+  die(`${flags.protocol} is spoken by the load client in C alone: install a C compiler (cc)`);
+}
+if (Number(flags.rate) > 0) die("a rate is kept by the load client in C alone: install cc");
 if (flags.mode === "hold") await hold();
 else await echo();

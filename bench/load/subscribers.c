@@ -1,230 +1,198 @@
-// WebSocket clients that only listen: each sends what it was told to, and then counts messages.
-// One thread, one epoll instance; reading a message is one recv and a look at its header, so that a
-// server's fan-out is measured and not its clients.
+// Clients that follow a short script and then listen, and one that publishes to them. One thread,
+// one epoll instance; of a message no more is looked at than its header and the time that it was
+// sent, so that a server's fan-out is measured and not its clients.
 //
-//   subscribers --port P --count N --source-base BASE --request HEX --greeting HEX --answers A
-//               [--framed]
-//     opens N connections from 127.BASE.0.x; each sends the request, waits for the end of the HTTP
-//     answer, sends the greeting and waits for A messages; then prints {"ready":N}
-//     with --framed, what counts as a message is a frame of Holdfast's in a WebSocket message
-//     command on standard input:
-//       `expect M`   prints {"received":R,"lastNs":T} when M messages have come, or no more for 10 s;
-//                    T is CLOCK_MONOTONIC at the last of them
+//   subscribers --port P --dialect NAME --source-base BASE [--request HEX] [--greeting HEX]
+//               [--answers A] [--stalled S] [--bytes B] [--pid SERVER]
+//               [--message HEX] [--publisher-greeting HEX] [--publisher-answers A]
+//     Connections come from 127.BASE.0.x. Each sends the request, where its dialect begins with an
+//     upgrade, waits for the end of the HTTP answer, sends the greeting and waits for A answers.
+//     The first S do not read from then on. `raw` messages have B bytes each and no header.
+//     A message whose payload begins with `T=` and 16 hexadecimal digits, the CLOCK_MONOTONIC at
+//     which it was due, is counted with its delay. That of --message is filled in.
+//
+//     commands on standard input:
+//       `open N`               opens N more
+//       `publish SECONDS M`    publishes for so long, and M times at least, each when the one
+//                              before has reached everybody who reads
+//       `rate R SECONDS`       publishes R times a second, whoever may be late
+//       `expect M`             somebody else publishes: waits until M messages have come
+//       `stat`, `close`        what there is; `close` ends all connections before
+//     Waiting ends when nothing has come for 10 s. Each is answered by a line of JSON.
 //
 // Linux only.
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
+#define PROGRAM "subscribers"
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "subscriber-connections.h"
 
-// The kernel's search for a free port slows as an address fills up.
-#define PORTS_PER_SOURCE 2000
-// Connections that are being opened at once: below any listener's backlog.
-#define OPENING_MAX 200
-#define CONNECTIONS_MAX 100000
-#define EVENTS_MAX 512
-#define MESSAGE_BYTES_MAX 1024
-#define STUCK_SECONDS_MAX 10
+#define STUCK_NS_MAX 10000000000ll
+#define STAMP_DIGITS 16
+// Of a command with more publishes, the last so many are looked at.
+#define LASTS_MAX 65536
 
-enum phase { CONNECTING, UPGRADING, GREETING, LISTENING };
-
-struct connection {
-  int fd;
-  uint32_t answers;
-  uint8_t phase;
-};
-
+// Of one command: what was published, and when the last subscriber had each.
 static struct {
-  int port, count, source_base, answers;
-  uint8_t request[MESSAGE_BYTES_MAX], greeting[MESSAGE_BYTES_MAX];
-  size_t request_bytes, greeting_bytes;
-  bool is_framed;
-} options;
+  uint64_t publishes, expected;
+  int64_t late_ns;
+  double last_ms[LASTS_MAX];
+} run;
+static uint8_t *stamp;
 
-static struct connection connections[CONNECTIONS_MAX];
-static int epoll_fd, begun, opening, ready;
-static uint64_t received, expected;
-static int64_t last_ns;
-static bool has_command, has_ended;
+static double server_cpu_micros(void) { return cpu_seconds(options.pid) * 1e6; }
 
-static void die(const char *format, ...) {
-  va_list values;
-  va_start(values, format);
-  fprintf(stderr, "subscribers: ");
-  vfprintf(stderr, format, values);
-  fprintf(stderr, "\n");
-  va_end(values);
-  exit(1);
+static int by_size(const void *a, const void *b) {
+  double left = *(const double *)a, right = *(const double *)b;
+  return left < right ? -1 : left > right;
 }
 
-static int64_t now_ns(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec * 1000000000ll + time.tv_nsec;
+// When the last subscriber had a message, of half of the messages; sorts them.
+static double median_last_ms(void) {
+  size_t count = run.publishes < LASTS_MAX ? (size_t)run.publishes : LASTS_MAX;
+  if (count == 0) return 0;
+  qsort(run.last_ms, count, sizeof run.last_ms[0], by_size);
+  return run.last_ms[count / 2];
 }
 
-static void watch(int operation, int slot, uint32_t events) {
-  struct epoll_event event = {.events = events, .data.u32 = (uint32_t)slot};
-  if (epoll_ctl(epoll_fd, operation, connections[slot].fd, &event) != 0) {
-    die("epoll_ctl: %s", strerror(errno));
+static void report(int64_t began_ns, double cpu_micros) {
+  printf("{\"open\":%d,\"stalled\":%d,\"lost\":%d,\"stalledLost\":%d,\"gaps\":%llu,", listening,
+         stalled, lost, stalled_lost, (unsigned long long)gaps);
+  printf("\"publishes\":%llu,\"expected\":%llu,\"received\":%llu,\"lastNs\":%lld,",
+         (unsigned long long)run.publishes, (unsigned long long)run.expected,
+         (unsigned long long)received, (long long)last_ns);
+  printf("\"seconds\":%.6f,\"cpuMicros\":%.0f,\"p50\":%.4f,\"p99\":%.4f,\"max\":%.4f,",
+         (double)(now_ns() - began_ns) / 1e9, cpu_micros, latency_at(0.5), latency_at(0.99),
+         (double)delay_max / 1e6);
+  printf("\"lastMs\":%.4f,\"lateMs\":%.4f}\n", median_last_ms(), (double)run.late_ns / 1e6);
+  fflush(stdout);
+  // The next command counts from here.
+  received = gaps = delay_max = latency_count = 0;
+  memset(latencies, 0, sizeof latencies);
+  memset(&run, 0, sizeof run);
+}
+
+// Takes what comes until so many messages have, one of those who read is lost, or it is stuck.
+static void await_messages(uint64_t count, int ms) {
+  int before = lost;
+  int64_t moved_at = now_ns();
+  for (uint64_t seen = received; received < count && lost == before;) {
+    turn(ms);
+    if (received != seen) moved_at = now_ns();
+    else if (now_ns() - moved_at > STUCK_NS_MAX) return;
+    seen = received;
   }
 }
 
-static void begin(void) {
-  int on = 1, slot = begun++;
-  uint32_t host = 0x7f000002u + ((uint32_t)options.source_base << 16);
-  struct sockaddr_in from = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(host + (uint32_t)(slot / PORTS_PER_SOURCE))};
-  struct sockaddr_in to = {.sin_family = AF_INET,
-                           .sin_port = htons((uint16_t)options.port),
-                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) die("socket: %s", strerror(errno));
-  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (bind(fd, (struct sockaddr *)&from, sizeof from) != 0) die("bind: %s", strerror(errno));
-  if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS) {
-    die("connect: %s", strerror(errno));
-  }
-  connections[slot] = (struct connection){.fd = fd, .phase = CONNECTING};
-  opening++;
-  watch(EPOLL_CTL_ADD, slot, EPOLLOUT);
-}
-
-static void say(int slot, const uint8_t *bytes, size_t count) {
-  if (count == 0) return;
-  if (send(connections[slot].fd, bytes, count, MSG_NOSIGNAL) != (ssize_t)count) {
-    die("send: %s", strerror(errno));
+// Opens them until all are ready, a few at a time.
+static void open_more(int count) {
+  if (count < 0 || begun + count > CONNECTIONS_MAX) die("at most %d connections", CONNECTIONS_MAX);
+  int target = begun + count;
+  int64_t moved_at = now_ns();
+  for (int before = -1; begun < target || opening > 0; before = opening) {
+    while (begun < target && opening < OPENING_MAX) begin(begun++);
+    turn(100);
+    if (opening != before) moved_at = now_ns();
+    if (now_ns() - moved_at > STUCK_NS_MAX) die("%d connections do not get ready", opening);
   }
 }
 
-// Frames in a message: four bytes of length, then the body. One of no length is a heartbeat.
-static uint32_t frames_in(const uint8_t *bytes, size_t count) {
-  uint32_t frames = 0, length;
-  for (size_t at = 0; at + 4 <= count; at += 4 + ntohl(length)) {
-    memcpy(&length, bytes + at, 4);
-    if (length != 0) frames++;
+// Behind everybody else: where nobody is greeted, a server that has taken the publisher has taken
+// the subscribers too.
+static void open_publisher(void) {
+  int64_t began_at = now_ns();
+  if (stamp == NULL) die("--message is missing, or has no T=0000000000000000 in it");
+  if (connections[PUBLISHER].phase == LISTENING) return;
+  begin(PUBLISHER);
+  while (connections[PUBLISHER].phase != LISTENING) {
+    turn(100);
+    if (now_ns() - began_at > STUCK_NS_MAX) die("the publisher does not get ready");
   }
-  return frames;
 }
 
-// Whole messages in the bytes: nobody sends one so large, or so many at once, that it is cut.
-static uint32_t messages_in(const uint8_t *bytes, size_t count) {
-  uint32_t messages = 0;
-  for (size_t at = 0; at < count;) {
-    if (count - at < 2) die("a message that is cut off");
-    size_t length = bytes[at + 1] & 0x7f, head = 2;
-    if ((bytes[at] & 0x0f) == 8) die("a server closed a connection");
-    if (length == 127) die("a message that is too large");
-    if (length == 126) {
-      if (count - at < 4) die("a message that is cut off");
-      length = (size_t)bytes[at + 2] << 8 | bytes[at + 3];
-      head = 4;
+static void publish(int64_t due_ns) {
+  char digits[STAMP_DIGITS + 1];
+  snprintf(digits, sizeof digits, "%016llx", (unsigned long long)due_ns);
+  memcpy(stamp, digits, STAMP_DIGITS);
+  say(PUBLISHER, options.message, options.message_bytes);
+  run.publishes++;
+  run.expected += (uint64_t)listening;
+}
+
+// A closed loop. The client does not sleep: waking it would be charged to the server.
+static void publish_in_turn(double seconds, uint64_t least) {
+  open_publisher();
+  double cpu = server_cpu_micros();
+  int64_t began_ns = now_ns(), until_ns = began_ns + (int64_t)(seconds * 1e9);
+  while (now_ns() < until_ns || run.publishes < least) {
+    int64_t sent_ns = now_ns();
+    publish(sent_ns);
+    await_messages(run.expected, 0);
+    if (received != run.expected) break;
+    run.last_ms[(run.publishes - 1) % LASTS_MAX] = (double)(last_ns - sent_ns) / 1e6;
+  }
+  report(began_ns, server_cpu_micros() - cpu);
+}
+
+// An open loop: a message carries when it was due, so that being late is counted as delay.
+static void publish_at(double per_second, double seconds) {
+  open_publisher();
+  double cpu = server_cpu_micros();
+  int64_t began_ns = now_ns();
+  uint64_t count = (uint64_t)(per_second * seconds);
+  int before = lost;
+  while (run.publishes < count && lost == before) {
+    int64_t due_ns = began_ns + (int64_t)((double)run.publishes * 1e9 / per_second);
+    int64_t late_ns = now_ns() - due_ns;
+    if (late_ns < 0) {
+      turn(0);
+      continue;
     }
-    if (length > count - at - head) die("a message that is cut off");
-    at += head;
-    messages += options.is_framed ? frames_in(bytes + at, length) : 1;
-    at += length;
+    if (late_ns > run.late_ns) run.late_ns = late_ns;
+    publish(due_ns);
   }
-  return messages;
+  await_messages(run.expected, 0);
+  report(began_ns, server_cpu_micros() - cpu);
 }
 
-static void listen_now(int slot) {
-  connections[slot].phase = LISTENING;
-  opening--;
-  ready++;
-}
-
-static void take(int slot, const uint8_t *bytes, size_t count) {
-  struct connection *connection = &connections[slot];
-  if (connection->phase == UPGRADING) {
-    const uint8_t *end = memmem(bytes, count, "\r\n\r\n", 4);
-    if (end == NULL || memcmp(bytes, "HTTP/1.1 101", 12) != 0) die("no upgrade");
-    count -= (size_t)(end + 4 - bytes);
-    bytes = end + 4;
-    connection->phase = GREETING;
-    say(slot, options.greeting, options.greeting_bytes);
+static void close_all(void) {
+  for (int slot = 0; slot < begun; slot++) {
+    if (connections[slot].phase != LOST) close(connections[slot].fd);
+    connections[slot].phase = LOST;
   }
-  uint32_t messages = messages_in(bytes, count);
-  if (connection->phase == LISTENING) {
-    received += messages;
-    if (messages > 0) last_ns = now_ns();
-    return;
-  }
-  connection->answers += messages;
-  if (connection->answers >= (uint32_t)options.answers) listen_now(slot);
-}
-
-static void connected(int slot) {
-  int error = 0;
-  socklen_t length = sizeof error;
-  getsockopt(connections[slot].fd, SOL_SOCKET, SO_ERROR, &error, &length);
-  if (error != 0) die("connect: %s", strerror(error));
-  connections[slot].phase = UPGRADING;
-  watch(EPOLL_CTL_MOD, slot, EPOLLIN);
-  say(slot, options.request, options.request_bytes);
-}
-
-static void turn(int ms) {
-  static uint8_t bytes[65536];
-  struct epoll_event events[EVENTS_MAX];
-  int count = epoll_wait(epoll_fd, events, EVENTS_MAX, ms);
-  if (count < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));
-  for (int i = 0; i < count; i++) {
-    int slot = (int)events[i].data.u32;
-    if (slot == CONNECTIONS_MAX) {
-      has_command = true;
-    } else if (connections[slot].phase == CONNECTING) {
-      connected(slot);
-    } else {
-      ssize_t got = recv(connections[slot].fd, bytes, sizeof bytes, 0);
-      if (got < 0 && errno == EAGAIN) continue;
-      if (got <= 0) die("a connection ended");
-      take(slot, bytes, (size_t)got);
-    }
-  }
+  listening = stalled = 0;
 }
 
 static void command(void) {
   char line[64];
   unsigned long long count;
+  double seconds, rate;
+  int64_t began_ns = now_ns();
   has_command = false;
-  if (fgets(line, sizeof line, stdin) == NULL) {
-    has_ended = true;
+  if (fgets(line, sizeof line, stdin) == NULL) exit(0);
+  if (sscanf(line, "open %llu", &count) == 1) {
+    open_more(count > CONNECTIONS_MAX ? -1 : (int)count);
+  } else if (sscanf(line, "publish %lf %llu", &seconds, &count) == 2) {
+    publish_in_turn(seconds, count);
     return;
+  } else if (sscanf(line, "rate %lf %lf", &rate, &seconds) == 2 && rate > 0) {
+    publish_at(rate, seconds);
+    return;
+  } else if (sscanf(line, "expect %llu", &count) == 1) {
+    // The first may have come before the command did.
+    run.expected = count;
+    await_messages(count, 100);
+  } else if (strcmp(line, "close\n") == 0) {
+    close_all();
+  } else if (strcmp(line, "stat\n") != 0) {
+    die("no such command: %s", line);
   }
-  if (sscanf(line, "expect %llu", &count) != 1) die("no such command: %s", line);
-  // The first may have come before the command did.
-  expected = count;
-  int64_t moved_at = now_ns();
-  for (uint64_t seen = received; received < expected;) {
-    turn(100);
-    if (received != seen) moved_at = now_ns();
-    else if (now_ns() - moved_at > STUCK_SECONDS_MAX * 1000000000ll) break;
-    seen = received;
-  }
-  printf("{\"received\":%llu,\"lastNs\":%lld}\n", (unsigned long long)received,
-         (long long)last_ns);
-  fflush(stdout);
-  received = 0;
+  report(began_ns, 0);
 }
 
 static size_t bytes_of(const char *hex, uint8_t *bytes) {
   size_t count = strlen(hex) / 2;
-  if (count > MESSAGE_BYTES_MAX) die("more than %d bytes", MESSAGE_BYTES_MAX);
+  if (count > SCRIPT_BYTES_MAX) die("more than %d bytes", SCRIPT_BYTES_MAX);
   for (size_t i = 0; i < count; i++) {
     unsigned value;
     if (sscanf(hex + 2 * i, "%2x", &value) != 1) die("no hex: %s", hex);
@@ -233,32 +201,54 @@ static size_t bytes_of(const char *hex, uint8_t *bytes) {
   return count;
 }
 
+static enum dialect dialect_of(const char *name) {
+  for (enum dialect dialect = 0; dialect < DIALECTS; dialect++) {
+    if (strcmp(name, dialects[dialect].name) == 0) return dialect;
+  }
+  die("no such dialect: %s", name);
+  return RAW;
+}
+
+static void find_stamp(void) {
+  uint8_t *mark = memmem(options.message, options.message_bytes, "T=0000000000000000", 18);
+  stamp = mark == NULL ? NULL : mark + 2;
+}
+
 static void read_options(int argc, char **argv) {
   static const struct option known[] = {
-      {"port", 1, NULL, 'p'},    {"count", 1, NULL, 'n'},    {"source-base", 1, NULL, 'b'},
-      {"request", 1, NULL, 'r'}, {"greeting", 1, NULL, 'g'}, {"answers", 1, NULL, 'a'},
-      {"framed", 0, NULL, 'f'},  {NULL, 0, NULL, 0}};
+      {"port", 1, NULL, 'p'},    {"dialect", 1, NULL, 'd'}, {"source-base", 1, NULL, 'b'},
+      {"request", 1, NULL, 'r'}, {"message", 1, NULL, 'm'}, {"greeting", 1, NULL, 'g'},
+      {"answers", 1, NULL, 'a'}, {"stalled", 1, NULL, 's'}, {"publisher-greeting", 1, NULL, 'G'},
+      {"pid", 1, NULL, 'i'},     {"bytes", 1, NULL, 'n'},   {"publisher-answers", 1, NULL, 'A'},
+      {NULL, 0, NULL, 0}};
+  struct script *own = &options.subscriber, *other = &options.publisher;
   int option;
   while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
     switch (option) {
       case 'p': options.port = atoi(optarg); break;
-      case 'n': options.count = atoi(optarg); break;
+      case 'd': options.dialect = dialect_of(optarg); break;
       case 'b': options.source_base = atoi(optarg); break;
+      case 'i': options.pid = atoi(optarg); break;
+      case 's': options.stalled = atoi(optarg); break;
+      case 'n': options.bytes = (size_t)atoi(optarg); break;
       case 'r': options.request_bytes = bytes_of(optarg, options.request); break;
-      case 'g': options.greeting_bytes = bytes_of(optarg, options.greeting); break;
-      case 'a': options.answers = atoi(optarg); break;
-      case 'f': options.is_framed = true; break;
+      case 'm': options.message_bytes = bytes_of(optarg, options.message); break;
+      case 'g': own->greeting_bytes = bytes_of(optarg, own->greeting); break;
+      case 'a': own->answers = (uint32_t)atoi(optarg); break;
+      case 'G': other->greeting_bytes = bytes_of(optarg, other->greeting); break;
+      case 'A': other->answers = (uint32_t)atoi(optarg); break;
       default: exit(2);
     }
   }
   if (options.port < 1 || options.port > 65535) die("--port is missing");
-  if (options.count < 1 || options.count > CONNECTIONS_MAX) die("--count is missing");
+  if (options.bytes < 1) die("--bytes: at least 1");
   if (options.source_base < 0 || options.source_base > 200) die("--source-base: 0 to 200");
+  find_stamp();
 }
 
 int main(int argc, char **argv) {
   struct rlimit files;
-  struct epoll_event event = {.events = EPOLLIN, .data.u32 = CONNECTIONS_MAX};
+  struct epoll_event event = {.events = EPOLLIN, .data.u32 = COMMANDS};
   read_options(argc, argv);
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
@@ -268,17 +258,8 @@ int main(int argc, char **argv) {
   if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0) {
     die("epoll: %s", strerror(errno));
   }
-  for (int before = -1; ready < options.count;) {
-    while (begun < options.count && opening < OPENING_MAX) begin();
-    if (ready == before && !has_command) turn(1000 * STUCK_SECONDS_MAX);
-    else turn(100);
-    before = ready;
-  }
-  printf("{\"ready\":%d}\n", ready);
-  fflush(stdout);
-  while (!has_ended) {
+  for (;;) {
     while (!has_command) turn(1000);
     command();
   }
-  return 0;
 }

@@ -5,7 +5,9 @@ const server = createServer({ noDelay: true }, (socket) => {
   socket.on("data", (chunk) => socket.write(chunk));
   socket.on("error", () => {});
 });
-server.listen(0, "127.0.0.1", () => {
+// As many may wait to be accepted as with the others: Node's own 511 are soon full in a storm, and
+// whoever comes then tries again a second later.
+server.listen({ port: 0, host: "127.0.0.1", backlog: 4_096 }, () => {
   console.log(JSON.stringify({ tcp: server.address().port }));
 });
 // Whoever started this is gone.

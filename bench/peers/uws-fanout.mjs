@@ -1,5 +1,6 @@
-// A bare fan-out on uWebSockets.js: every connection is subscribed to one topic, and each line on
-// standard input is published to it. The library is the very one that Holdfast loads.
+// A bare fan-out on uWebSockets.js: every connection is subscribed to one topic, and what one sends
+// is published to all others, and each line on standard input to everybody. The library is the very
+// one that Holdfast loads.
 //   uws-fanout.mjs DIST
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -9,8 +10,12 @@ const { loadUws } = await import(pathToFileURL(join(process.argv[2], "transport/
 const { uws } = loadUws();
 const app = uws
   .App()
-  // Without pings, as the server that it is compared with is asked for none.
-  .ws("/*", { idleTimeout: 0, open: (ws) => ws.subscribe("t") })
+  .ws("/*", {
+    // Without pings, as the server that it is compared with is asked for none.
+    idleTimeout: 0,
+    open: (ws) => ws.subscribe("t"),
+    message: (ws, message) => ws.publish("t", message, true),
+  })
   .listen("127.0.0.1", 0, (token) => {
     console.log(JSON.stringify({ websocket: uws.us_socket_local_port(token) }));
   });

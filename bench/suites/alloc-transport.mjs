@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { progress } from "../command-line.mjs";
 import { runEcho } from "../load/load-client.mjs";
 import { LOAD_CORE, startPinned, startServer } from "../processes.mjs";
+import { words } from "../rounds.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -20,17 +21,17 @@ const NODE_FLAGS = ["--expose-gc", "--min-semi-space-size=256", "--max-semi-spac
  */
 const BATCH_BYTES_MAX = 100;
 
-const parts = [
-  { name: "sink, 1 connection", isSink: true, connections: 1 },
-  { name: "sink, 200 connections", isSink: true, connections: 200 },
-  { name: "echo, 1 connection", connections: 1, inFlight: 1 },
-  { name: "echo, 200 connections", connections: 200, inFlight: 1 },
-  { name: "echo, 200, 16 in flight", connections: 200, inFlight: 16 },
+const loads = [
+  { traffic: "sink", connections: 1 },
+  { traffic: "sink", connections: 200 },
+  { traffic: "echo", connections: 1, inFlight: 1 },
+  { traffic: "echo", connections: 200, inFlight: 1 },
+  { traffic: "echo", connections: 200, inFlight: 16 },
 ];
 
 /** @returns a function that ends the load. */
-function startLoad(port, pid, { isSink = false, connections, inFlight }) {
-  if (isSink) {
+function startLoad(port, pid, { traffic, connections, inFlight }) {
+  if (traffic === "sink") {
     const args = [join(here, "load", "flood.mjs"), String(port), String(connections)];
     const flood = startPinned(LOAD_CORE, process.execPath, args, ["pipe", "inherit", "inherit"]);
     return () => flood.kill("SIGKILL");
@@ -49,50 +50,36 @@ function startLoad(port, pid, { isSink = false, connections, inFlight }) {
 }
 
 /** What came in a time without a garbage collection, and how much was allocated in it. */
-async function measure(dist, part) {
+async function measure(dist, load) {
   const script = join(here, "peers", "tcp-epoll.mjs");
-  const args = [dist, part.isSink ? "sink" : "loop"];
+  const args = [dist, load.traffic === "sink" ? "sink" : "loop"];
   const { server, ports } = await startServer(script, args, NODE_FLAGS);
   try {
-    const endLoad = startLoad(ports.tcp, server.pid, part);
+    const endLoad = startLoad(ports.tcp, server.pid, load);
     await wait(WARMUP_MS);
     await server.ask("facts");
     const from = await server.ask("heap");
     await wait(WINDOW_MS);
     const to = await server.ask("heap");
     await endLoad();
-    if (to.collections > from.collections) throw new Error(`${part.name}: garbage was collected`);
+    if (to.collections > from.collections) throw new Error(`${words(load)}: garbage was collected`);
     const chunks = to.chunks - from.chunks;
-    if (chunks === 0) throw new Error(`${part.name}: nothing came`);
+    if (chunks === 0) throw new Error(`${words(load)}: nothing came`);
     return { chunks, batches: to.batches - from.batches, bytes: to.bytes - from.bytes };
   } finally {
     await server.stop();
   }
 }
 
-/** @returns rows: bytes left per batch, and how that is for each chunk in it */
-export async function measureTransport(dist) {
-  const rows = [];
-  for (const part of parts) {
-    progress(`tcp-epoll: ${part.name}`);
-    const { chunks, batches, bytes } = await measure(dist, part);
-    const passed = bytes / batches <= BATCH_BYTES_MAX;
-    rows.push({ name: part.name, chunks, batches, bytes, passed });
+/** Adds to the result what a batch leaves, and how that is for each chunk in it. */
+export async function measureTransport(dist, result) {
+  for (const load of loads) {
+    progress(`tcp-epoll: ${words(load)}`);
+    const { chunks, batches, bytes } = await measure(dist, load);
+    const add = (figure, value, target = null) =>
+      result.add({ side: "tcp-epoll bare", load, figure, values: [value], target });
+    add("allocatedPerBatch", bytes / batches, { max: BATCH_BYTES_MAX });
+    add("allocatedPerChunk", bytes / chunks);
+    add("chunksPerBatch", chunks / batches);
   }
-  return rows;
-}
-
-export const TRANSPORT_HEAD =
-  "tcp-epoll alone             chunks per batch  heap B/batch  heap B/chunk";
-
-/** @returns the line of a row in a table under {@link TRANSPORT_HEAD} */
-export function transportLine({ name, chunks, batches, bytes, passed }) {
-  const words = [
-    name.padEnd(24),
-    String(chunks).padStart(10),
-    (chunks / batches).toFixed(1).padStart(10),
-    (bytes / batches).toFixed(1).padStart(14),
-    (bytes / chunks).toFixed(3).padStart(14),
-  ];
-  return `${words.join("")}  <= ${BATCH_BYTES_MAX} B per batch ${passed ? "pass" : "FAIL"}`;
 }

@@ -7,8 +7,9 @@ import { dirname, join, resolve } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { getHeapStatistics } from "node:v8";
-import { measureTransport, TRANSPORT_HEAD, transportLine } from "./alloc-transport.mjs";
+import { measureTransport } from "./alloc-transport.mjs";
 import { progress, readFlags } from "../command-line.mjs";
+import { Result } from "../result.mjs";
 
 const flags = readFlags({
   messages: { default: "1000000", range: [1_000, 100_000_000] },
@@ -165,7 +166,7 @@ function views(run) {
   return made / VIEWS_OVER;
 }
 
-const rows = [];
+const result = new Result("alloc", flags);
 for (const { name, calls, run, isLong = false } of kinds) {
   progress(name);
   const handledBefore = handled;
@@ -173,30 +174,14 @@ for (const { name, calls, run, isLong = false } of kinds) {
   if (handled - handledBefore !== calls * ALLOCATED_OVER || !connection.isOpen) {
     throw new Error(`${name}: ${handled - handledBefore} calls, ${connection.stateName}`);
   }
-  const row = { name, allocatedBytes: await allocated(run), retainedBytes: await retained(run) };
-  row.views = views(run);
+  const add = (figure, value, target = null) =>
+    result.add({ side: "holdfast", load: { message: name }, figure, values: [value], target });
+  add("allocated", await allocated(run));
+  add("retained", await retained(run));
   // A long payload may be copied by way of a view, which is cheaper than a loop.
-  row.passed = isLong ? null : row.views === 0;
-  rows.push(row);
+  add("viewsMade", views(run), isLong ? null : { max: 0 });
 }
 await server.stop();
-const transport = await measureTransport(resolve(flags.dist));
-const passed = [...rows, ...transport].every((row) => row.passed !== false);
-if (flags.json) {
-  const { messages } = flags;
-  console.log(JSON.stringify({ node: process.version, messages, passed, rows, transport }));
-} else {
-  console.log(`message                   heap B each  views each  held after ${flags.messages}, B`);
-  for (const { name, allocatedBytes, views: made, retainedBytes, passed: ok } of rows) {
-    const words = [
-      name.padEnd(24),
-      allocatedBytes.toFixed(0).padStart(12),
-      made.toFixed(2).padStart(11),
-      String(retainedBytes).padStart(21),
-    ];
-    console.log(`${words.join(" ")}  ${ok === null ? "" : ok ? "pass" : "FAIL"}`.trimEnd());
-  }
-  console.log(`\n${TRANSPORT_HEAD}`);
-  for (const row of transport) console.log(transportLine(row));
-}
-process.exit(passed ? 0 : 1);
+await measureTransport(resolve(flags.dist), result);
+progress("");
+result.finish();

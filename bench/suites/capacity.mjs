@@ -5,8 +5,9 @@
 //   npm run capacity -- --connections 300000 --hold 5m
 //   npm run capacity -- --connections max --hold 5m
 import { progress, readFlags, refuse } from "../command-line.mjs";
-import { finish, runProbe, startHoldfast, stopHoldfast } from "../probe-run.mjs";
+import { runProbe, startHoldfast, stopHoldfast } from "../probe-run.mjs";
 import { ANY_CORE } from "../processes.mjs";
+import { Result } from "../result.mjs";
 
 /** What `max` tries; less is what the machine has room for. */
 const CONNECTIONS_MOST = 1_000_000;
@@ -23,6 +24,7 @@ const GENERATOR_BYTES_MAX = 6 * 1_024;
 /** Memory per connection is the same from the first level to the last. */
 const FIT_MIN = 0.99;
 const MIB = 1_048_576;
+const SERVER = "holdfast serve";
 
 const flags = readFlags({
   connections: { default: "100000" },
@@ -48,8 +50,18 @@ const climbed = Math.ceil(wanted / CONFIRM_SHARE);
 if (!Number.isInteger(wanted) || wanted < 1_000 || wanted > CONNECTIONS_MOST) {
   refuse(`--connections is 1000 to ${CONNECTIONS_MOST}, or max: not ${flags.connections}`);
 }
+
+const result = new Result("capacity", flags);
+const load = { connections: flags.connections, transport: flags.transport };
+
+/** A value of null is not known: it has no row, and where there is a target that is a fault. */
+function add(side, figure, value, target = null, note = "") {
+  if (value === null && target !== null) throw new Error(`${side}: ${figure} is not known`);
+  result.add({ side, load, figure, values: [value], target, note });
+}
+
 /** Ramps that the generators spoilt are no figures of the server's, and are left out. */
-function rampRows(stages) {
+function addRamps(stages) {
   const ramps = stages
     .filter(({ verdict }) => verdict === "ok")
     .map(({ operations }) => operations.connect)
@@ -57,72 +69,51 @@ function rampRows(stages) {
     .map(({ succeeded, achievedPerSecond }) => ({ succeeded, achievedPerSecond }));
   const rates = ramps.map(({ achievedPerSecond }) => achievedPerSecond);
   const longest = ramps.toSorted((a, b) => b.succeeded - a.succeeded)[0];
-  return [
-    {
-      what: `connects per second, ramp of ${longest?.succeeded ?? 0}`,
-      value: longest?.achievedPerSecond ?? null,
-      min: CONNECTS_PER_SECOND_MIN,
-    },
-    { what: "connects per second, fastest ramp", value: most(rates) },
-    { what: "connects per second, slowest ramp", value: rates.length ? Math.min(...rates) : null },
-    { what: "ramps", value: rates.length },
-    {
-      what: "ramps tried again: the probe was late",
-      value: stages.filter(({ verdict }) => verdict === "generator-bound").length,
-    },
-  ];
+  const spoilt = stages.filter(({ verdict }) => verdict === "generator-bound").length;
+  const note =
+    `connects: the longest of ${ramps.length} ramps (${longest?.succeeded ?? 0} connections); ` +
+    `${spoilt} more were tried again because the probe was late`;
+  const target = { min: CONNECTS_PER_SECOND_MIN };
+  // Without a ramp there were none.
+  add(SERVER, "connectsPerSecond", longest?.achievedPerSecond ?? 0, target, note);
+  add(SERVER, "connectsFastest", rates.length === 0 ? null : Math.max(...rates));
+  add(SERVER, "connectsSlowest", rates.length === 0 ? null : Math.min(...rates));
 }
 
-function most(numbers) {
-  return numbers.length === 0 ? null : Math.max(...numbers);
-}
-
-function memoryRows({ memory, stages, server }) {
+function addMemory({ memory, stages, server }) {
   const largest = stages
     .filter(({ memory: figures }) => figures !== null)
     .toSorted((a, b) => b.connections.held - a.connections.held)[0];
-  if (memory === null || largest === undefined) return [];
+  if (memory === null || largest === undefined) return;
   const { kernel, server: workers, probe } = largest.memory;
-  const held = `at ${largest.connections.held}, MiB`;
-  const line = (name, fit, limits = {}) => [
-    { what: `${name}, bytes per connection`, value: fit?.slope ?? null },
-    { what: `${name}, R2 of that line`, value: fit?.r2 ?? null, ...limits },
-  ];
-  return [
-    { what: `kernel ${held}`, value: (kernel.bytes - memory.before.kernel.bytes) / MIB },
-    { what: `supervisor and workers ${held}`, value: (workers?.pssBytes ?? NaN) / MIB },
-    { what: `probe ${held}`, value: probe.pssBytes / MIB },
-    ...line("kernel", memory.kernel),
-    ...line("server (PSS)", memory.server, { min: FIT_MIN }),
-    ...line("server (RSS)", server?.bytesPerConnection ?? null),
-    ...line("probe with its processes", memory.probe),
-  ];
+  const note = `memory: with ${largest.connections.held} connections`;
+  const line = (side, fit, target = null) => {
+    add(side, "slopePerConnection", fit?.slope ?? null);
+    add(side, "slopeFit", fit?.r2 ?? (target === null ? null : 0), target);
+  };
+  add("kernel", "memory", (kernel.bytes - memory.before.kernel.bytes) / MIB, null, note);
+  line("kernel", memory.kernel);
+  add(`${SERVER} (PSS)`, "memory", workers === null ? null : workers.pssBytes / MIB, null, note);
+  line(`${SERVER} (PSS)`, memory.server, { min: FIT_MIN });
+  line(`${SERVER} (RSS)`, server?.bytesPerConnection ?? null);
+  add("probe", "memory", probe.pssBytes / MIB, null, note);
+  line("probe", memory.probe);
 }
 
-function rowsOf(report) {
-  const { capacity, stages } = report;
+function addAll(report) {
+  const { capacity, stages, deaths } = report;
   const last = stages.at(-1);
-  const least = flags.connections === "max" ? {} : { min: wanted };
-  return [
-    { what: "connections reached", value: capacity.connections },
-    { what: `held for ${flags.hold}`, value: capacity.confirmed?.connections ?? null, ...least },
-    {
-      what: "ended by themselves while held",
-      value: last.kind === "confirm" ? last.connections.deaths : null,
-      max: 0,
-    },
-    {
-      what: "ended by themselves in the whole run",
-      value: report.deaths.reduce((total, { count }) => total + count, 0),
-    },
-    ...rampRows(stages),
-    ...memoryRows(report),
-    {
-      what: "generator bytes per connection",
-      value: last.generator.bytesPerConnection,
-      max: GENERATOR_BYTES_MAX,
-    },
-  ];
+  const least = flags.connections === "max" ? null : { min: wanted };
+  add(SERVER, "connectionsReached", capacity.connections, null, report.sentence);
+  // What was never confirmed was not held.
+  add(SERVER, "connectionsHeld", capacity.confirmed?.connections ?? 0, least);
+  if (last.kind === "confirm") add(SERVER, "deathsHeld", last.connections.deaths, { max: 0 });
+  const died = deaths.reduce((total, { count }) => total + count, 0);
+  add(SERVER, "deaths", died);
+  addRamps(stages);
+  addMemory(report);
+  const perConnection = last.generator.bytesPerConnection;
+  add("probe", "generatorPerConnection", perConnection, { max: GENERATOR_BYTES_MAX });
 }
 
 const semiSpace = flags["semi-space"];
@@ -149,4 +140,5 @@ const { report } = await runProbe(ANY_CORE, [
   ...(flags.html === "" ? [] : ["--html", flags.html]),
 ]);
 await stopHoldfast(server);
-finish(rowsOf(report), report, flags.json);
+addAll(report);
+result.finish();

@@ -2,111 +2,115 @@
 // everything of theirs given back? A quarter of them end in order and the others are reset: after
 // an answer, with the answer unread, and with nothing said. Prints a table; the exit code is 1
 // where a target was missed.
-//   npm run bench:churn -- --cycles 1000000 --server bare
+//   npm run bench:churn -- --cycles 1000000 --only "tcp-epoll bare"
+import { readdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { progress, readFlags } from "../command-line.mjs";
 import { startLives } from "../load/load-client.mjs";
-import { startServer } from "../processes.mjs";
+import { MEMORY_NODE_FLAGS, settledResidentBytes } from "../process-memory.mjs";
+import { Result } from "../result.mjs";
+import { isNode, present, SIDES, startSide } from "../sides.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const STEPS = 10;
 /** From the first step to the last. */
 const GROWTH_BYTES_MAX = 2_000_000;
-/** As in bench:hold, a young generation that does not change with use. */
-const NODE_FLAGS = ["--expose-gc", "--min-semi-space-size=16", "--max-semi-space-size=16"];
 const GONE_MS_MAX = 15_000;
-const SERVERS = {
-  bare: { script: "peers/tcp-epoll.mjs", args: [], protocol: "raw" },
-  holdfast: { script: "holdfast-server.mjs", args: ["null", "tcp-epoll"], protocol: "holdfast" },
-};
+/** Those whose connections come and go in the four ways: over TCP, with an answer to each. */
+const NAMES = Object.keys(SIDES).filter(
+  (name) => SIDES[name].transport === "tcp" && SIDES[name].program === undefined,
+);
+/** The one that the project is built on, and its bare transport. */
+const BOUNDED = ["tcp-epoll bare", "holdfast tcp-epoll"];
+/** They say what they hold, and it is to be nothing in the end. */
+const TELLING = NAMES.filter((name) => SIDES[name].isOurs || name === "tcp-epoll bare");
 
 const flags = readFlags({
   cycles: { default: "1000000", range: [1_000, 100_000_000] },
   held: { default: "200", range: [1, 10_000] },
-  server: { default: "bare,holdfast", list: true, words: Object.keys(SERVERS) },
+  only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
 });
 const dist = resolve(flags.dist);
+const step = Math.ceil(flags.cycles / STEPS);
+const load = { cycles: step * STEPS, held: flags.held };
 
-/** What the server holds once its connections have left, or when that takes too long. */
-async function factsWhenGone(server) {
+/** What it holds by its own account, and the files that it has open by the kernel's. */
+async function holdingsOf(name, server) {
+  const files = readdirSync(`/proc/${server.pid}/fd`).length;
+  if (!TELLING.includes(name)) return { files, invalidOperations: null };
+  const { leases, native, served = 0, timers = 0, queueBytes = 0 } = await server.ask("facts");
+  const counted = { files, leases, served, timers, queueBytes };
+  if (native === null) return { ...counted, invalidOperations: null };
+  const { sockets, queues, queueBytes: nativeQueueBytes, invalidOperations } = native;
+  return { ...counted, sockets, queues, nativeQueueBytes, invalidOperations };
+}
+
+/** What is left of its connections once they have gone, or when that takes too long. */
+async function leftOf(name, server, baseline) {
   const limit = performance.now() + GONE_MS_MAX;
   for (;;) {
-    const { memory, files, leases, native, served = 0, timers = 0 } = await server.ask("facts");
-    const { sockets, queues, queueBytes } = native;
-    const left = { files, leases, served, timers, sockets, queues, queueBytes };
-    if ((served === 0 && sockets === 0) || performance.now() > limit) {
-      return { rss: memory.rss, left, native };
-    }
-    await new Promise((done) => setTimeout(done, 200));
+    const { invalidOperations, ...holdings } = await holdingsOf(name, server);
+    const left = Object.entries(holdings)
+      .map(([what, count]) => ({ what, count: count - (baseline[what] ?? 0) }))
+      .filter(({ count }) => count > 0);
+    if (left.length === 0 || performance.now() > limit) return { left, invalidOperations };
+    await wait(200);
   }
 }
 
 async function measure(name) {
-  const { script, args, protocol } = SERVERS[name];
-  const { server, ports } = await startServer(join(here, script), [dist, ...args], NODE_FLAGS);
-  const lives = startLives({ protocol, port: ports.tcp, pid: server.pid, "source-base": 4 });
-  const step = Math.ceil(flags.cycles / STEPS);
-  const cycle = () => lives.ask(`cycle ${step} ${flags.held}`);
+  const nodeFlags = isNode(name) ? MEMORY_NODE_FLAGS : [];
+  const { server, port, transport, protocol } = await startSide(name, { dist, nodeFlags });
+  const { pid } = server;
+  const lives = startLives({ transport, protocol, port, pid, "source-base": 4 });
   try {
-    const baseline = await factsWhenGone(server);
-    const steps = [];
+    const baseline = await holdingsOf(name, server);
+    const before = await settledResidentBytes(pid, isNode(name));
+    const residents = [];
+    let [micros, last] = [0, null];
     for (let index = 1; index <= STEPS; index++) {
-      const { cpuMicros, errors } = await cycle();
-      const facts = await factsWhenGone(server);
-      steps.push({ ...facts, cpuMicros, errors });
-      const megabytes = (facts.rss / 1e6).toFixed(1);
-      const micros = (cpuMicros / step).toFixed(1);
-      progress(`${name}: ${index * step} cycles, ${megabytes} MB, ${micros} us of CPU each`);
+      const { cpuMicros, errors } = await lives.ask(`cycle ${step} ${flags.held}`);
+      if (errors > 0) throw new Error(`${name}: ${errors} errors`);
+      micros += cpuMicros;
+      last = await leftOf(name, server, baseline);
+      residents.push(await settledResidentBytes(pid, isNode(name)));
+      const micro = (cpuMicros / step).toFixed(1);
+      const shown = `${megabytes(residents.at(-1))}, ${micro} us of CPU each`;
+      progress(`${name}: ${index * step} cycles, ${shown}`);
     }
-    return rowsOf(name, step, baseline, steps);
+    return { before, residents, micros, ...last };
   } finally {
     await lives.stop();
     await server.stop();
   }
 }
 
-function rowsOf(server, step, baseline, steps) {
-  const row = (what, value, unit = "", max = null) => {
-    const passed = max === null ? null : value <= max;
-    return { server, what, value, unit, max, passed };
+function megabytes(bytes) {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function addRows(side, { before, residents, micros, left, invalidOperations }) {
+  const add = (figure, value, { sides = [], max } = {}, note = "") => {
+    const target = sides.includes(side) ? { max } : null;
+    result.add({ side, load, figure, values: [value], target, note });
   };
-  const first = steps[0];
-  const last = steps.at(-1);
-  const cpuMicros = steps.reduce((sum, each) => sum + each.cpuMicros, 0);
-  return [
-    row("cycles", step * STEPS),
-    row("errors", last.errors, "", 0),
-    row("CPU per cycle", cpuMicros / (step * STEPS), "us"),
-    row("resident before", baseline.rss, "B"),
-    row(`resident after ${step}`, first.rss, "B"),
-    row(`resident after ${step * STEPS}`, last.rss, "B"),
-    row("  growth between the two", last.rss - first.rss, "B", GROWTH_BYTES_MAX),
-    row("accepted", last.native.accepted),
-    row("stale events, dropped", last.native.staleEvents),
-    row("operations that made no sense", last.native.invalidOperations, "", 0),
-    ...Object.entries(last.left).map(([what, value]) =>
-      row(`left of them: ${what}`, value - baseline.left[what], "", 0),
-    ),
-  ];
+  const growth = residents.at(-1) - residents[0];
+  const from = `resident before ${megabytes(before)}, then ${residents.map(megabytes).join(", ")}`;
+  add("residentGrowth", growth, { sides: BOUNDED, max: GROWTH_BYTES_MAX }, from);
+  add("cpuPerCycle", micros / load.cycles);
+  const what = left.map((one) => `${one.what} ${one.count}`).join(", ");
+  const sum = left.reduce((total, { count }) => total + count, 0);
+  add("leftBehind", sum, { sides: TELLING, max: 0 }, what === "" ? "" : `left behind: ${what}`);
+  if (invalidOperations === null) return;
+  add("invalidOperations", invalidOperations, { sides: TELLING, max: 0 });
 }
 
-function line({ server, what, value, unit, max, passed }) {
-  const shown = Number.isInteger(value) ? String(value) : value.toFixed(2);
-  const bound = max === null ? "" : `<= ${max}`;
-  const verdict = passed === null ? "" : passed ? "pass" : "FAIL";
-  const words = [server.padEnd(10), what.padEnd(36), `${shown} ${unit}`.padStart(14)];
-  return `${words.join("")}  ${bound.padEnd(10)} ${verdict}`.trimEnd();
-}
-
-const rows = [];
-for (const server of flags.server) rows.push(...(await measure(server)));
-const passed = rows.every((row) => row.passed !== false);
-if (flags.json) {
-  console.log(JSON.stringify({ node: process.version, passed, rows }));
-} else {
-  for (const row of rows) console.log(line(row));
-}
-process.exit(passed ? 0 : 1);
+const result = new Result("churn", flags);
+// Nothing is thrown away: what others do on this machine changes nothing of what a server keeps.
+for (const side of present(flags.only, result)) addRows(side, await measure(side));
+progress("");
+result.finish();

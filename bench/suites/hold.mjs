@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { progress, readFlags } from "../command-line.mjs";
 import { loadClientName, runEcho, startHolder } from "../load/load-client.mjs";
 import { fileLimit, startServer } from "../processes.mjs";
+import { Result } from "../result.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -140,7 +141,7 @@ async function warmUp(server, port, transport, holders) {
   await factsWhenGone(server, Infinity);
 }
 
-async function measure(transport, connections) {
+async function measure(result, transport, connections) {
   progress(`${transport}: ${connections} connections for ${flags.seconds} s`);
   const script = join(here, "holdfast-server.mjs");
   const { port: name } = TRANSPORTS[transport];
@@ -157,56 +158,53 @@ async function measure(transport, connections) {
     const held = await server.ask("facts");
     await holders.close();
     const gone = await factsWhenGone(server, baseline.files);
-    return rowsOf({ transport, connections, baseline, points, from, held, after, micros, gone });
+    const facts = { baseline, points, from, held, after, micros, gone };
+    addRows(result, transport, connections, facts);
   } finally {
     await holders.stop();
     await server.stop();
   }
 }
 
-/**
- * @typedef {{transport: string, what: string, value: number, unit: string, max?: number,
- *   min?: number, passed: boolean | null}} Row passed: null where nothing is demanded
- */
-function rowsOf({ transport, connections, baseline, points, from, held, after, micros, gone }) {
-  const row = (what, value, unit = "", { min, max } = {}) => {
-    const isDemanded = min !== undefined || max !== undefined;
-    const passed = isDemanded ? value >= (min ?? value) && value <= (max ?? value) : null;
-    return { transport, what, value, unit, min, max, passed };
-  };
-  const { idleMicrosMax, bytesMax } = TRANSPORTS[transport];
-  const first = points[0];
-  const last = points.at(-1);
-  const perConnection = (to, since, what = "rss") =>
-    (to[what] - since[what]) / (to.open - since.open);
-  const { active, idle } = held.states;
-  return [
-    row("held: active or idle", active + idle, "", { min: connections }),
-    row("closed unexpectedly", after.lost, "", { max: 0 }),
-    row("wrong answers", after.errors, "", { max: 0 }),
-    row("heartbeats sent", held.heartbeatsOut - from.heartbeatsOut, "", { min: 1 }),
-    row("idle CPU per connection", micros, "us/s", { max: idleMicrosMax }),
-    row("resident bytes per connection", perConnection(last, first), "B", { max: bytesMax }),
-    ...points.slice(1).map((point, index) => {
-      const what = `  from ${points[index].open} to ${point.open}`;
-      return row(what, perConnection(point, points[index]), "B");
-    }),
-    row("  at none", first.rss, "B"),
-    row("  at all", last.rss, "B"),
-    row("  of which live in V8's heap, each", perConnection(last, first, "heapUsed"), "B"),
-    ...["served", "registry", "labels", "leases", "timers", "queueBytes"].map((what) =>
-      row(`after all left: ${what}`, gone[what], "", { max: 0 }),
-    ),
-    row("after all left: files", gone.files - baseline.files, "", { max: 0 }),
-  ];
+/** What each connection between two points added. */
+function perConnection(to, since, what = "rss") {
+  return (to[what] - since[what]) / (to.open - since.open);
 }
 
-function line({ transport, what, value, unit, max, min, passed }) {
-  const shown = Number.isInteger(value) ? String(value) : value.toFixed(unit === "B" ? 0 : 3);
-  const bound = max !== undefined ? `<= ${max}` : min !== undefined ? `>= ${min}` : "";
-  const verdict = passed === null ? "" : passed ? "pass" : "FAIL";
-  const words = [transport.padEnd(10), what.padEnd(40), `${shown} ${unit}`.padStart(14)];
-  return `${words.join("")}  ${bound.padEnd(9)} ${verdict}`.trimEnd();
+/** @returns {[string, number][]} what is still there of connections that have left, and how many */
+function leftBehind(gone, baseline) {
+  const counted = ["served", "registry", "labels", "leases", "timers", "queueBytes"];
+  return [...counted.map((what) => [what, gone[what]]), ["files", gone.files - baseline.files]];
+}
+
+function addRows(result, transport, connections, facts) {
+  const { baseline, points, from, held, after, micros, gone } = facts;
+  const { idleMicrosMax, bytesMax } = TRANSPORTS[transport];
+  const side = `holdfast ${transport}`;
+  const row = (figure, value, target = null, note = "", load = { connections }) =>
+    result.add({ side, load, figure, values: [value], target, note });
+  const first = points[0];
+  const last = points.at(-1);
+  const left = leftBehind(gone, baseline).filter(([, count]) => count > 0);
+  row("connectionsHeld", held.states.active + held.states.idle, { min: connections });
+  row("deathsHeld", after.lost, { max: 0 });
+  row("wrongAnswers", after.errors, { max: 0 });
+  row("heartbeats", held.heartbeatsOut - from.heartbeatsOut, { min: 1 });
+  row("idleCpuPerConnection", micros, { max: idleMicrosMax });
+  row("residentPerConnection", perConnection(last, first), { max: bytesMax });
+  row("heapPerConnection", perConnection(last, first, "heapUsed"));
+  row(
+    "leftBehind",
+    left.reduce((sum, [, count]) => sum + count, 0),
+    { max: 0 },
+    left.length === 0 ? "" : `left: ${left.map(([what, count]) => `${count} ${what}`).join(", ")}`,
+  );
+  row("resident", last.rss);
+  row("resident", first.rss, null, "", { connections: 0 });
+  for (const [index, point] of points.slice(1).entries()) {
+    const load = { from: points[index].open, connections: point.open };
+    row("residentPerConnection", perConnection(point, points[index]), null, "", load);
+  }
 }
 
 // The server needs some files of its own: listeners, its log, libuv's.
@@ -216,12 +214,7 @@ if (connections < flags.connections) {
   progress(`only ${fitting} connections fit the file limit of ${fileLimit()}`);
 }
 progress(`load client: ${loadClientName()}; Node ${process.version}`);
-const rows = [];
-for (const transport of flags.transport) rows.push(...(await measure(transport, connections)));
-const passed = rows.every((row) => row.passed !== false);
-if (flags.json) {
-  console.log(JSON.stringify({ node: process.version, client: loadClientName(), passed, rows }));
-} else {
-  for (const row of rows) console.log(line(row));
-}
-process.exit(passed ? 0 : 1);
+const result = new Result("hold", flags);
+for (const transport of flags.transport) await measure(result, transport, connections);
+progress("");
+result.finish();

@@ -3,9 +3,9 @@
 // Prints both beside each other; the exit code is 1 where the many cost too much.
 //   npm run bench:latency -- --connections 300000 --few 1000 --rate 1000 --rounds 3
 import { progress, readFlags } from "../command-line.mjs";
-import { finish, runProbe, startHoldfast, stopHoldfast } from "../probe-run.mjs";
+import { runProbe, startHoldfast, stopHoldfast } from "../probe-run.mjs";
 import { ANY_CORE } from "../processes.mjs";
-import { spread } from "../spread.mjs";
+import { Result } from "../result.mjs";
 
 const RATIO_MAX = 3;
 /** Connections that one generator process holds: the same number of processes for both. */
@@ -24,8 +24,11 @@ const flags = readFlags({
 });
 const generators = Math.ceil(flags.connections / PER_GENERATOR);
 
+const result = new Result("latency", flags);
+// Workers fill unevenly, and their shares of the maximum follow: room for a second more.
+const connectionMax = flags.connections + flags["connect-rate"];
 const { server, endpoints, limits } = await startHoldfast(ANY_CORE, [
-  ...["--workers", "auto", "--connection-max", String(Math.ceil(flags.connections * 1.05))],
+  ...["--workers", "auto", "--connection-max", String(connectionMax)],
 ]);
 progress(`${limits.workers} workers, at most ${limits.connectionsMax} connections`);
 
@@ -45,48 +48,42 @@ async function measure(connections) {
   if (stage?.latencies.response === undefined) throw new Error(report.sentence);
   const { service, response, lateness } = stage.latencies;
   const figures = {
-    connections: stage.connections.held,
+    connectionsHeld: stage.connections.held,
     deaths: report.deaths.reduce((total, { count }) => total + count, 0),
-    servicep50: service.p50,
-    service: service.p99,
-    response: response.p99,
-    lateness: lateness.p99,
-    perSecond: stage.operations.echo.achievedPerSecond,
-    cores: stage.server?.cpuCores ?? null,
+    messagesPerSecond: stage.operations.echo.achievedPerSecond,
+    serviceP50: service.p50,
+    serviceP99: service.p99,
+    responseP99: response.p99,
+    latenessP99: lateness.p99,
+    serverCores: stage.server?.cpuCores ?? null,
   };
   progress(JSON.stringify(figures));
-  return { figures, report };
+  return figures;
 }
 
 const few = [];
 const many = [];
-let last = null;
 for (let round = 0; round < flags.rounds; round++) {
-  few.push((await measure(flags.few)).figures);
-  const { figures, report } = await measure(flags.connections);
-  many.push(figures);
-  last = report;
+  few.push(await measure(flags.few));
+  many.push(await measure(flags.connections));
 }
 await stopHoldfast(server);
 
-const middle = (runs, name) => spread(runs.map((run) => run[name])).median;
-const ratio = (name) => spread(many.map((run, round) => run[name] / few[round][name])).median;
-const both = (what, name) => [
-  { what: `${what}, ${flags.few} connections`, value: middle(few, name) },
-  { what: `${what}, ${flags.connections} connections`, value: middle(many, name) },
-];
-finish(
-  [
-    { what: "connections held", value: middle(many, "connections"), min: flags.connections },
-    { what: "ended by themselves", value: middle(many, "deaths"), max: 0 },
-    ...both("echoes answered per second", "perSecond"),
-    ...both("service p50, ms", "servicep50"),
-    ...both("service p99, ms", "service"),
-    ...both("response p99, ms", "response"),
-    ...both("the probe's lateness p99, ms", "lateness"),
-    { what: "service p99, times", value: ratio("service") },
-    { what: "response p99, times", value: ratio("response"), max: RATIO_MAX },
-  ],
-  last,
-  flags.json,
-);
+const load = { callsPerSecond: flags.rate };
+const nameOf = (connections) => `${connections} connections`;
+function add(connections, runs, targets) {
+  for (const figure of Object.keys(runs[0])) {
+    const values = runs.map((run) => run[figure]);
+    const target = targets[figure] ?? null;
+    result.add({ side: nameOf(connections), load, figure, values, target });
+  }
+}
+add(flags.few, few, {});
+add(flags.connections, many, {
+  connectionsHeld: { min: flags.connections },
+  deaths: { max: 0 },
+});
+const sides = { side: nameOf(flags.connections), against: nameOf(flags.few), load };
+result.compare({ ...sides, figure: "serviceP99" });
+result.compare({ ...sides, figure: "responseP99", target: { max: RATIO_MAX } });
+result.finish();

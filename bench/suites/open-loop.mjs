@@ -3,10 +3,12 @@
 // where one was missed, and the verdict says so where the probe itself could not keep its schedule.
 //   npm run bench:load -- --rate 50000 --connections 200 --transport tcp|websocket
 import { readFlags } from "../command-line.mjs";
-import { finish, runProbe, startHoldfast } from "../probe-run.mjs";
+import { runProbe, startHoldfast } from "../probe-run.mjs";
 import { LOAD_CORE, SERVER_CORE } from "../processes.mjs";
+import { Result } from "../result.mjs";
 
 const LATENESS_MS_MAX = 2;
+const LOOP_PERCENT_MAX = 80;
 
 const flags = readFlags({
   rate: { default: "50000", range: [1, 1_000_000] },
@@ -15,24 +17,32 @@ const flags = readFlags({
   transport: { default: "tcp", words: ["tcp", "websocket"] },
 });
 
-function rowsOf(stage) {
-  const { lateness, service, response } = stage.latencies;
-  const { echo } = stage.operations;
-  return [
-    { what: "echoes scheduled per second", value: echo.intendedPerSecond },
-    { what: "echoes answered per second", value: echo.achievedPerSecond, min: flags.rate * 0.99 },
-    { what: "lateness p50, ms", value: lateness.p50 },
-    { what: "lateness p99, ms", value: lateness.p99, max: LATENESS_MS_MAX },
-    { what: "service p50, ms", value: service.p50 },
-    { what: "service p99, ms", value: service.p99 },
-    { what: "response p50, ms", value: response.p50 },
-    { what: "response p99, ms", value: response.p99 },
-    { what: "probe's loop in use, %", value: stage.generator.loopUtilisation * 100, max: 80 },
-    { what: "probe's cores", value: stage.generator.cpuCores },
-    { what: "server's cores", value: stage.server?.cpuCores ?? null },
-  ];
+/** Figures and targets by figure; a value of null is not known. */
+function figuresOf({ latencies, operations, generator, server }) {
+  const { lateness, service, response } = latencies;
+  const { echo } = operations;
+  const figures = {
+    scheduledPerSecond: echo.intendedPerSecond,
+    messagesPerSecond: echo.achievedPerSecond,
+    latenessP50: lateness.p50,
+    latenessP99: lateness.p99,
+    serviceP50: service.p50,
+    serviceP99: service.p99,
+    responseP50: response.p50,
+    responseP99: response.p99,
+    generatorLoop: generator.loopUtilisation * 100,
+    generatorCores: generator.cpuCores,
+    serverCores: server?.cpuCores ?? null,
+  };
+  const targets = {
+    messagesPerSecond: { min: flags.rate * 0.99 },
+    latenessP99: { max: LATENESS_MS_MAX },
+    generatorLoop: { max: LOOP_PERCENT_MAX },
+  };
+  return { figures, targets };
 }
 
+const result = new Result("load", flags);
 const { endpoints } = await startHoldfast(SERVER_CORE);
 const { report } = await runProbe(LOAD_CORE, [
   ...["load", endpoints[flags.transport]],
@@ -41,5 +51,12 @@ const { report } = await runProbe(LOAD_CORE, [
   ...["--threshold", `lateness:p(99)<=${LATENESS_MS_MAX}ms`],
 ]);
 const stage = report.stages.find(({ kind }) => kind === "load");
-const hasRun = stage?.operations.echo !== undefined;
-finish(hasRun ? rowsOf(stage) : [{ what: "loads", value: 0, min: 1 }], report, flags.json);
+if (stage?.operations.echo === undefined) throw new Error(`nothing was loaded: ${report.sentence}`);
+const { figures, targets } = figuresOf(stage);
+const side = `holdfast ${flags.transport}`;
+const load = { connections: flags.connections, perSecond: flags.rate };
+for (const [figure, value] of Object.entries(figures)) {
+  const note = report.sentence;
+  result.add({ side, load, figure, values: [value], target: targets[figure] ?? null, note });
+}
+result.finish();

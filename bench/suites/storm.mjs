@@ -1,91 +1,75 @@
-// What accepting costs: connects per second of CPU time of the server, tcp-epoll against node:net
-// and beside plain C. Prints a table; the exit code is 1 where a target was missed.
-//   npm run bench:accept -- --connections 12000 --rounds 5
+// What does a new connection cost until it is ready for use: accepted, and where that is the
+// protocol's way upgraded and greeted? CPU time of the server's process per connection. Prints a
+// table; the exit code is 1 where a target was missed.
+//   npm run bench:storm -- --connections 12000 --rounds 5
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags } from "../command-line.mjs";
-import { startLives } from "../load/load-client.mjs";
-import { fileLimit, startServer } from "../processes.mjs";
-import { spread } from "../spread.mjs";
+import { progress, readFlags, refuse } from "../command-line.mjs";
+import { generatorNote, startLives } from "../load/load-client.mjs";
+import { watchCores } from "../machine.mjs";
+import { fileLimit } from "../processes.mjs";
+import { Result } from "../result.mjs";
+import { runRounds } from "../rounds.mjs";
+import { present, SIDES, startSide } from "../sides.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
+/** Of those that echo, in the order of a round. */
+const NAMES = Object.keys(SIDES).filter((name) => SIDES[name].program === undefined);
+/** Who is put beside whom; what it may cost of the other, at most, is a target. */
+const RATIOS = [
+  { side: "tcp-epoll bare", against: "C epoll" },
+  { side: "tcp-epoll bare", against: "node:net", max: 1 / 1.5 },
+  { side: "holdfast tcp-epoll", against: "node:net" },
+  { side: "holdfast tcp-net", against: "node:net" },
+  { side: "holdfast websocket", against: "uWebSockets.js" },
+  { side: "holdfast websocket", against: "ws" },
+  { side: "holdfast websocket", against: "Socket.IO" },
+];
 /** Connections that come and go before the clock is read: the server's code is compiled then. */
 const WARMUP = 3_000;
 
 const flags = readFlags({
   connections: { default: "12000", range: [100, 100_000] },
   rounds: { default: "5", range: [1, 50] },
+  // Those that they are compared with come along.
+  only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
 });
+const { connections, rounds } = flags;
 const dist = resolve(flags.dist);
+if (connections > fileLimit() - 100) {
+  refuse(`${connections} connections do not fit the file limit of ${fileLimit()}`);
+}
 
-/** `target`: the least that the ratio to `against` may be. */
-const contestants = [
-  { name: "C epoll", script: "peers/epoll.c" },
-  { name: "node:net", script: "peers/net.mjs" },
-  { name: "tcp-epoll bare", script: "peers/tcp-epoll.mjs", against: "node:net", target: 1.5 },
-];
+const result = new Result("storm", flags);
+const peers = RATIOS.filter(({ side }) => flags.only.includes(side)).map(({ against }) => against);
+const sides = present(
+  NAMES.filter((name) => flags.only.includes(name) || peers.includes(name)),
+  result,
+);
 
-/** Connects per second of CPU time of a server of its own. */
-async function measure({ name, script }) {
-  const { server, ports } = await startServer(join(here, script), [dist]);
-  const lives = startLives({ protocol: "raw", port: ports.tcp, pid: server.pid, "source-base": 3 });
+async function measure(name) {
+  const { server, port, transport, protocol } = await startSide(name, { dist });
+  const lives = startLives({ transport, protocol, port, pid: server.pid, "source-base": 3 });
   try {
     await lives.ask(`hold ${WARMUP}`);
-    const { held, cpuMicros, errors } = await lives.ask(`hold ${flags.connections}`);
+    const conditions = watchCores([server.pid, lives.pid]);
+    const { held, seconds, cpuMicros, errors } = await lives.ask(`hold ${connections}`);
     if (errors > 0) throw new Error(`${name}: ${errors} errors`);
-    return held / (cpuMicros / 1e6);
+    const figures = { cpuPerConnect: cpuMicros / held, connectsPerSecond: held / seconds };
+    return { figures, conditions: conditions(), note: generatorNote(cpuMicros, seconds) };
   } finally {
     await lives.stop();
     await server.stop();
   }
 }
 
-if (flags.connections > fileLimit() - 100) {
-  progress(`${flags.connections} connections do not fit the file limit of ${fileLimit()}`);
-  process.exit(2);
+const load = { connections };
+await runRounds(result, { rounds, sides, load, measure });
+for (const { side, against, max } of RATIOS) {
+  const target = max === undefined ? null : { max };
+  result.compare({ side, against, load, figure: "cpuPerConnect", target });
 }
-const rates = new Map(contestants.map(({ name }) => [name, []]));
-for (let round = 1; round <= flags.rounds; round++) {
-  for (const contestant of contestants) {
-    const rate = await measure(contestant);
-    rates.get(contestant.name).push(rate);
-    const micros = (1e6 / rate).toFixed(2);
-    progress(`round ${round}/${flags.rounds}: ${contestant.name} ${micros} us/connect`);
-  }
-}
-const rows = contestants.map(({ name, against, target }) => {
-  const row = { name, connectsPerCpuSecond: spread(rates.get(name)) };
-  if (against === undefined) return row;
-  // Pairs of one round: they saw the same machine.
-  row.ratio = spread(rates.get(name).map((own, round) => own / rates.get(against)[round]));
-  return { ...row, against, target, passed: row.ratio.median >= target };
-});
-
-function line({
-  name,
-  connectsPerCpuSecond: { median, min, max },
-  ratio,
-  against,
-  target,
-  passed,
-}) {
-  const words = [name.padEnd(16), median.toFixed(0).padStart(24)];
-  words.push(`${min.toFixed(0)}..${max.toFixed(0)}`.padStart(16));
-  if (target !== undefined) {
-    const range = `${ratio.min.toFixed(2)}..${ratio.max.toFixed(2)}`;
-    const verdict = passed ? "pass" : "FAIL";
-    words.push(`  ${ratio.median.toFixed(2)}x of ${against} (${range}), >= ${target}x ${verdict}`);
-  }
-  return words.join(" ");
-}
-
-const passed = rows.every((row) => row.passed !== false);
-if (flags.json) {
-  console.log(JSON.stringify({ node: process.version, passed, rows }));
-} else {
-  console.log("server            connects per CPU second         min..max");
-  for (const row of rows) console.log(line(row).trimEnd());
-}
-process.exit(passed ? 0 : 1);
+progress("");
+result.finish();

@@ -1,5 +1,5 @@
-// `holdfast-probe scenario`: the twelve scenarios by name, against a server of one's own or one that
-// is started for them.
+// `holdfast-probe scenario`: the twelve scenarios by name, against a server that is started for
+// them or one that is there.
 import { type Command, Option } from "commander";
 import { machineClock } from "../base/clock.ts";
 import { HoldfastError } from "../base/errors.ts";
@@ -9,7 +9,7 @@ import { scenarioLine, scenariosText } from "../probe/scenario-text.ts";
 import { SCENARIOS } from "../probe/scenarios.ts";
 import { parseShare } from "../probe/quantity.ts";
 import { addClientOptions, collect } from "./probe-client-options.ts";
-import { type ClientFlags, clientOptions } from "./probe-flags.ts";
+import { type ClientFlags, clientOptions, named } from "./probe-flags.ts";
 import { type Outputs, type ProbeTerminal, runProbe } from "./probe-run.ts";
 
 interface ScenarioFlags extends ClientFlags {
@@ -32,6 +32,8 @@ Examples:
   holdfast-probe scenario all --scale 0.05 --time-scale 0.2`;
 
 const SCALE_MAX = 100;
+/** As `holdfast serve` has it. */
+const WORKERS_MAX = 256;
 
 export function addScenario(
   program: Command,
@@ -79,6 +81,9 @@ async function run(
   const timeScale = shareOf("--time-scale", flags.timeScale);
   const scenarios = scenariosNamed(names).map((one) => scaled(one, scale, timeScale));
   const { target, over, workers, serverStats = [] } = flags;
+  if (!/^(auto|\d{1,3})$/.test(workers) || Number(workers) > WORKERS_MAX) {
+    throw invalid(`--workers: "${workers}" is neither auto nor 0 to ${WORKERS_MAX}`);
+  }
   if (target === undefined && serverStats.length > 0) {
     throw invalid("--server-stats belongs to --target: a server that is started is watched anyway");
   }
@@ -129,7 +134,7 @@ function listText(): string {
 }
 
 function shareOf(flag: string, text: string): number {
-  const share = parseShare(text);
+  const share = named(flag, text, parseShare);
   if (share > 0 && share <= SCALE_MAX) return share;
   throw invalid(`${flag}: "${text}" is not above 0 and at most ${SCALE_MAX}`);
 }

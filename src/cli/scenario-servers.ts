@@ -18,7 +18,7 @@ const PROGRAM: string = fileURLToPath(new URL("./holdfast.js", import.meta.url))
 const READY_MS_MAX = 60_000;
 /** A server with many connections needs some seconds to close them all. */
 const STOP_MS_MAX = 20_000;
-/** A worker takes so many connections more than its fair share: the kernel spreads them by a hash. */
+/** The kernel spreads connections by a hash, so that some workers get more than their share. */
 const ROOM_SHARE = 1.5;
 const ROOM_LEAST = 1_000;
 
@@ -62,6 +62,8 @@ class OwnServer implements ScenarioServer {
   readonly #ports: Ports;
   readonly #clock: Clock;
   #child: ChildProcess;
+  /** A probe that is ended at once takes its server along. */
+  readonly #onExit: () => void = () => void this.#child.kill("SIGKILL");
 
   private constructor(
     flags: readonly string[],
@@ -80,6 +82,7 @@ class OwnServer implements ScenarioServer {
     };
     this.targets = parseTargets([endpoints[over]]);
     this.serverSources = parseServerSources([endpoints.admin]);
+    process.once("exit", this.#onExit);
   }
 
   static async start(
@@ -108,19 +111,22 @@ class OwnServer implements ScenarioServer {
     const args = [PROGRAM, "reload", "--wait", "--admin", this.#admin];
     const reload = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
     let complaint = "";
-    reload.stderr.setEncoding("utf8").on("data", (text: string) => (complaint += text));
+    reload.stderr.setEncoding("utf8").on("data", (text: string) => {
+      complaint += text;
+    });
     const [code] = (await once(reload, "close")) as [number | null];
     if (code !== 0) throw failed(`holdfast reload --wait: ${complaint.trim()}`);
   }
 
   async stop(): Promise<void> {
+    process.off("exit", this.#onExit);
     const child = this.#child;
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "exit");
     child.kill("SIGTERM");
     // A second signal: what is left is cut off at once.
-    const hasten = this.#clock.after(500, () => child.kill("SIGTERM"));
-    const kill = this.#clock.after(STOP_MS_MAX, () => child.kill("SIGKILL"));
+    const hasten = this.#clock.after(500, () => void child.kill("SIGTERM"));
+    const kill = this.#clock.after(STOP_MS_MAX, () => void child.kill("SIGKILL"));
     await ended;
     hasten.cancel();
     kill.cancel();
@@ -141,8 +147,10 @@ async function startServe(flags: readonly string[], ports: Ports, clock: Clock):
   const args = [PROGRAM, "serve", ...hosts, ...given, ...log, ...flags];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
   let complaint = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (complaint += text));
-  const deadline = clock.after(READY_MS_MAX, () => child.kill("SIGKILL"));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    complaint += text;
+  });
+  const deadline = clock.after(READY_MS_MAX, () => void child.kill("SIGKILL"));
   const endpoints: Record<string, string> = {};
   for await (const line of createInterface({ input: child.stdout })) {
     const entry = entryOf(line);

@@ -168,7 +168,8 @@ function bandMarkup(
  height="${y.from - y.to}"/><rect class="v-${verdict}" x="${from}" y="${y.to}"
  width="${Math.max(0, width - 1)}" height="3"><title>${label}: ${verdict}</title></rect>`;
     if (label.length * LETTER > width - 6 || !isNaming) return stripe;
-    return html`${stripe}<text class="band-text halo" x="${from + 4}" y="${y.to + 15}">${label}</text>`;
+    return html`${stripe}<text class="band-text halo" x="${from + 4}"
+ y="${y.to + 15}">${label}</text>`;
   });
   return html`${stripes}`;
 }

@@ -41,7 +41,8 @@ export interface GeneratorSetup {
   readonly faults: Faults;
   /**
    * Clients that lose their server come back, with backoff and jitter, until they are connected
-   * again; told to go (GoAway), they let what is under way end, and come back when they may.
+   * again; told to go (GoAway), they use what they have until they are to come back, open a new
+   * connection then, and let what is under way over the old one end.
    */
   readonly isReturning: boolean;
 }
@@ -143,7 +144,7 @@ export interface FaultCounts {
   faultyEnded: number;
   /** Closed to make room for a new one. */
   churned: number;
-  /** Told to go, and gone. */
+  /** Told to go. */
   moved: number;
 }
 

@@ -23,7 +23,7 @@ import { InFlight, wireId } from "./in-flight.ts";
 import { type ConnectionOwner, ProbeConnection, STATE, type State } from "./probe-connection.ts";
 import type { ProbeNetwork } from "./probe-socket.ts";
 import { OPERATION_KINDS, type OperationKind } from "./report.ts";
-import { Returns } from "./returns.ts";
+import { type Return, Returns } from "./returns.ts";
 import { SourceAddresses } from "./source-addresses.ts";
 import type { Target } from "./target.ts";
 import { TopicLedger } from "./topic-ledger.ts";
@@ -86,8 +86,6 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     const now = this.#clock.now();
     if (this.#arrivals.nextMs <= now - OVERDUE_MS) this.#startDue(now);
   };
-  readonly #startArrival: (kind: ScheduledKind, intendedMs: number) => void;
-  readonly #startReturn: (dueMs: number, attempts: number) => void;
 
   constructor(
     setup: GeneratorSetup,
@@ -118,8 +116,6 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#nextTickMs = now + TICK_MS;
     this.#nextReportMs = now + REPORT_MS;
     this.#reportedMs = now;
-    this.#startArrival = (kind, intendedMs) => this.#start(kind, intendedMs);
-    this.#startReturn = (dueMs, attempts) => this.#connect(dueMs, attempts);
     this.#sleep(now);
   }
 
@@ -218,11 +214,11 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#sleep(this.#clock.now());
   }
 
-  #start(kind: ScheduledKind, intendedMs: number): void {
+  readonly #startArrival = (kind: ScheduledKind, intendedMs: number): void => {
     if (kind === "connect") this.#connect(intendedMs);
     else if (kind === "churn") this.#churn(intendedMs);
     else this.#operate(kind, intendedMs);
-  }
+  };
 
   #isOverdue(now: number): boolean {
     const { connectTimeoutMs, operationTimeoutMs } = this.#setup;
@@ -235,17 +231,15 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   /** Overdue attempts and operations: both lists are in the order of their start. */
   #expire(now: number): void {
     const { connectTimeoutMs, operationTimeoutMs } = this.#setup;
-    for (;;) {
-      const attempt = this.#attempts.oldest(now - connectTimeoutMs);
-      if (attempt === 0) break;
+    let attempt: number;
+    while ((attempt = this.#attempts.oldest(now - connectTimeoutMs)) !== 0) {
       const connection = this.#attempts.ownerOf(attempt)!;
       const isSearching = connection.state === STATE.CONNECTING && connection.searchMs > 0;
       if (isSearching) connection.fail("connect.local_exhausted");
       else connection.timeOut();
     }
-    for (;;) {
-      const operation = this.#operations.oldest(now - operationTimeoutMs);
-      if (operation === 0) break;
+    let operation: number;
+    while ((operation = this.#operations.oldest(now - operationTimeoutMs)) !== 0) {
       const connection = this.#operations.ownerOf(operation)!;
       this.#operations.remove(operation);
       // Those of a connection that has ended were counted when it did.
@@ -371,8 +365,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   }
 
   onGone(connection: ProbeConnection, from: State, failure: FailureCode): void {
-    const { attempt, returns } = connection;
-    const wasLeaving = this.#held.leaving.has(connection);
+    const { attempt, returns, isReplaced } = connection;
     connection.state = STATE.CLOSED;
     this.#giveBack(connection);
     if (from !== STATE.HELD) {
@@ -388,8 +381,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
       this.#faults.faultyEnded++;
       return;
     }
-    // Who is leaving has been told, or was asked, to go.
-    if (!wasLeaving) {
+    if (!isReplaced) {
       const ageMs = this.#clock.now() - this.#startedMs - connection.heldAtMs;
       this.#tally.died(failure, ageMs);
       this.#return(0);
@@ -401,19 +393,27 @@ export class Generator implements ConnectionOwner, DialogueEvents {
   }
 
   /** Its client tries again, where clients do so. */
-  #return(attempts: number, atLeastMs: number = 0): void {
+  #return(attempts: number): void {
     if (!this.#setup.isReturning) return;
-    this.#returns.add(this.#clock.now(), attempts, atLeastMs);
+    this.#returns.add(this.#clock.now(), attempts);
     this.#wake();
   }
 
   onGoAway(connection: ProbeConnection, reconnectAfterMs: number): boolean {
     if (!this.#setup.isReturning || connection.state !== STATE.HELD) return false;
     this.#faults.moved++;
-    this.#leave(connection);
-    this.#return(0, reconnectAfterMs);
+    connection.isReplaced = true;
+    this.#returns.move(this.#clock.now(), connection, reconnectAfterMs);
+    this.#wake();
     return true;
   }
+
+  /** One that was told to go has used its old connection until now. */
+  readonly #startReturn = (dueMs: number, { attempts, old }: Return): void => {
+    this.#dismissCarrier();
+    if (old !== null && old.state === STATE.HELD) this.#leave(old);
+    this.#connect(dueMs, attempts);
+  };
 
   /** Closes it ourselves, with whatever is under way over it. */
   #retire(connection: ProbeConnection): void {
@@ -425,6 +425,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   /** Carries nothing more, and is closed when its answers have come. */
   #leave(connection: ProbeConnection): void {
+    connection.isReplaced = true;
     this.#delist(connection);
     if (connection.waiting === 0) this.#retire(connection);
     else this.#held.leaving.add(connection);
@@ -455,10 +456,6 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#connect(intendedMs);
   }
 
-  get #isOpening(): boolean {
-    return this.#attempts.count > 0 || this.#arrivals.toCome("connect") > 0;
-  }
-
   #shrinkSome(now: number): void {
     if (this.#shrinkTo === Infinity) return;
     const budget = Math.floor(((now - this.#shrinkAtMs) / 1_000) * this.#shrinkPerSecond);
@@ -484,7 +481,8 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   #operate(kind: "echo" | "publish", intendedMs: number): void {
     // Until the first connection is there, nothing is due over it yet.
-    if (!this.#hasConnected && this.#isOpening) return;
+    const isOpening = this.#attempts.count > 0 || this.#arrivals.toCome("connect") > 0;
+    if (!this.#hasConnected && isOpening) return;
     const now = this.#clock.now();
     this.#tally.counts[kind].started++;
     this.#tally.histogram("lateness").recordMs(now - intendedMs);

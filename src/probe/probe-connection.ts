@@ -101,6 +101,8 @@ export class ProbeConnection implements FrameHandler, SocketUser {
   isFaulty: boolean = false;
   /** It answers and sends nothing more. */
   isSilent: boolean = false;
+  /** Another has taken its place, or is to: its end is nothing that happened to a client. */
+  isReplaced: boolean = false;
   /** It publishes to a topic, its own or another. */
   isPublisher: boolean = false;
   topic: number = -1;

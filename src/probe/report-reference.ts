@@ -37,7 +37,8 @@ The table on a terminal, \`--markdown\` and \`--html\` are made from the same do
 
 \`schema\` is \`${SCENARIOS_SCHEMA}\`; its number rises as that of a report does. What is said
 [there](probe-report.md#versions) of codes, of texts and of units holds here as well: match
-\`outcome\` and \`verdict\`, for \`sentence\`, \`plan\` and \`reason\` are for people and may change.
+\`outcome\` and \`verdict\`; \`sentence\`, \`plan\` and \`reason\` are for people and may
+change.
 `;
 
 /** Both pages are Markdown, with a line break at their end. */

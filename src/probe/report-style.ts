@@ -142,5 +142,6 @@ footer { margin-top: 22px; color: var(--soft); font-size: 12px; }
   .wide { overflow-x: auto; } .wide svg[viewBox] { min-width: 720px; } }
 @media print { :root { color-scheme: light; ${LIGHT} --page: #fff; }
   main { padding: 0; max-width: none; } body { font-size: 11px; } .scroll { overflow: visible; }
-  .card, .tiles, tr { break-inside: avoid; } section { break-before: page; border-top: 0; } td, th { padding: 3px 5px; } }
+  .card, .tiles, tr { break-inside: avoid; }
+  section { break-before: page; border-top: 0; } td, th { padding: 3px 5px; } }
 `;

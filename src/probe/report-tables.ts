@@ -128,7 +128,9 @@ function asPair(actual: string, intended: string): Markup {
 
 function rate(figures: OperationFigures | undefined): Markup {
   if (figures === undefined) return html`${UNKNOWN}`;
-  return beside(figures.achievedPerSecond, figures.intendedPerSecond);
+  const { achievedPerSecond: achieved, intendedPerSecond: intended } = figures;
+  // Clients that come back by themselves were not scheduled.
+  return intended === 0 ? html`${formatCount(achieved)}` : beside(achieved, intended);
 }
 
 export function thresholdTable(thresholds: readonly ThresholdResult[]): Markup {

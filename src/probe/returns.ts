@@ -3,6 +3,15 @@
 // second.
 
 import type { Prng } from "../base/prng.ts";
+import type { ProbeConnection } from "./probe-connection.ts";
+
+/** One client's next attempt. */
+export interface Return {
+  /** How many have failed since it was connected last. */
+  readonly attempts: number;
+  /** What it uses until then; null: it has lost its connection. */
+  readonly old: ProbeConnection | null;
+}
 
 /** Ceiling of the first wait, and where it stops growing: the defaults of the client library. */
 const BASE_MS = 500;
@@ -11,8 +20,8 @@ const STEP_MS = 10;
 
 export class Returns {
   readonly #prng: Prng;
-  /** By step of the clock: how many attempts each of those that are due had made before. */
-  readonly #steps: Map<number, number[]> = new Map();
+  /** By step of the clock: those that are due. */
+  readonly #steps: Map<number, Return[]> = new Map();
   #nextStep: number = Infinity;
   #count: number = 0;
 
@@ -30,30 +39,35 @@ export class Returns {
     return this.#nextStep * STEP_MS;
   }
 
-  /**
-   * @param attempts how many have failed since it was connected last
-   * @param atLeastMs what the server asked for; the jittered wait comes on top of it
-   */
-  add(nowMs: number, attempts: number, atLeastMs: number = 0): void {
+  /** Of one that has lost its connection. */
+  add(nowMs: number, attempts: number): void {
     const ceilingMs = Math.min(MAX_MS, BASE_MS * 2 ** attempts);
-    const waitMs = atLeastMs + this.#prng.float() * ceilingMs;
-    const step = Math.ceil((nowMs + waitMs) / STEP_MS);
+    this.#put(nowMs + this.#prng.float() * ceilingMs, { attempts, old: null });
+  }
+
+  /** Of one that was told to go, and when to come back, which the server has spread already. */
+  move(nowMs: number, old: ProbeConnection, afterMs: number): void {
+    this.#put(nowMs + afterMs, { attempts: 0, old });
+  }
+
+  #put(dueMs: number, one: Return): void {
+    const step = Math.ceil(dueMs / STEP_MS);
     const due = this.#steps.get(step);
-    if (due === undefined) this.#steps.set(step, [attempts]);
-    else due.push(attempts);
+    if (due === undefined) this.#steps.set(step, [one]);
+    else due.push(one);
     this.#nextStep = Math.min(this.#nextStep, step);
     this.#count++;
   }
 
   /** Takes those that are due, `max` at most. */
-  take(nowMs: number, max: number, start: (dueMs: number, attempts: number) => void): void {
+  take(nowMs: number, max: number, start: (dueMs: number, one: Return) => void): void {
     for (let left = Math.min(max, this.#count); left > 0 && this.nextMs <= nowMs; left--) {
       const due = this.#steps.get(this.#nextStep)!;
       const dueMs = this.nextMs;
-      const attempts = due.pop()!;
+      const one = due.pop()!;
       if (due.length === 0) this.#forget(this.#nextStep);
       this.#count--;
-      start(dueMs, attempts);
+      start(dueMs, one);
     }
   }
 

@@ -86,9 +86,10 @@ export function nearestObjective({ objectives }: ScenarioResult): UsedObjective 
   return candidates.toSorted((a, b) => size(b) - size(a))[0] ?? null;
 }
 
-/** Whether less is better, and there is something to be less than. */
+/** Whether less is better, as of a time that something took, and there is more to it than none. */
 function isScaled({ text, limit }: ObjectiveResult): boolean {
-  return operatorOf(text).startsWith("<") && limit > 0;
+  const operator = operatorOf(text);
+  return (operator === "" || operator.startsWith("<")) && limit > 0;
 }
 
 /**

@@ -188,8 +188,9 @@ function reportParts(result: ScenarioResult, report: Report): Markup {
   const drawn = series.length === 0 ? NOTHING : scenarioCharts(report, columns, !isBeside);
   const objectives = objectivesCard(result, isBeside);
   const cards = isBeside ? [objectives, drawn] : [drawn, objectives];
+  const figures = series.length === 0 ? NOTHING : readOut(columns, READ_OUT_MAX);
   return html`${limit === null ? NOTHING : limitBox(limit, sentence)}${faultsLine(load?.faults)}
-${phases}<div class="charts">${cards}</div>${series.length === 0 ? NOTHING : readOut(columns, READ_OUT_MAX)}`;
+${phases}<div class="charts">${cards}</div>${figures}`;
 }
 
 function faultsLine(faults: FaultFigures | null | undefined): Markup {
@@ -209,11 +210,12 @@ function objectivesCard({ objectives }: ScenarioResult, isBeside: boolean): Mark
   if (objectives.length === 0) return NOTHING;
   const rows = objectives.map(({ phase, text, actual, limit, unit, passed }) => {
     const figure = actual === null ? "no samples" : unitFigure(actual, unit);
-    const [style, word] = passed ? ["ok", "ok"] : ["wall", "MISSED"];
+    const [style, word] = passed ? ["ok", "ok"] : ["missed", "MISSED"];
     return html`<tr><th>${phase}</th><td class="left code">${text}</td><td>${figure}</td>
 <td>${unitFigure(limit, unit)}</td><td class="left verdict t-${style}">${word}</td></tr>`;
   });
-  return html`<figure class="card${isBeside ? "" : " wide"}"><figcaption><h3>Objectives</h3></figcaption>
+  return html`<figure class="card${isBeside ? "" : " wide"}">
+<figcaption><h3>Objectives</h3></figcaption>
 <div class="scroll"><table><thead><tr><th class="left">phase</th><th class="left">objective</th>
 <th>actual</th><th>limit</th><th class="left">verdict</th></tr></thead><tbody>${rows}</tbody>
 </table></div></figure>`;

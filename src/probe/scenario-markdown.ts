@@ -1,4 +1,4 @@
-// Scenarios as Markdown, for an issue or a wiki: the summary, then each scenario with its phases and
+// Scenarios as Markdown, for an issue or a wiki: the summary, then each with its phases and
 // objectives. What comes from outside is text in it and nothing else.
 
 import { formatCount, formatDuration } from "./quantity.ts";
@@ -103,7 +103,11 @@ function heldText({ connections: { held, intended } }: StageReport): string {
 
 function rateText(rate: OperationFigures | null): string {
   if (rate === null) return UNKNOWN;
-  return `${formatCount(rate.achievedPerSecond)} of ${formatCount(rate.intendedPerSecond)}`;
+  const { achievedPerSecond: achieved, intendedPerSecond: intended } = rate;
+  // Clients that come back by themselves were not scheduled.
+  return intended === 0
+    ? formatCount(achieved)
+    : `${formatCount(achieved)} of ${formatCount(intended)}`;
 }
 
 function serverText({ server }: StageReport): string {

@@ -30,7 +30,7 @@ import { judge, parseThreshold, type Threshold } from "./threshold.ts";
 
 /** What a scenario may do to the server beside being its client. */
 export interface ServerControl {
-  /** Ends it as a crash does, and starts it again at the same addresses; resolves when it serves. */
+  /** Ends it as a crash does, and starts it at the same addresses; resolves when it serves. */
   crash(): Promise<void>;
   /** Replaces all its workers, one by one; resolves when all are new. */
   replaceWorkers(): Promise<void>;
@@ -181,25 +181,26 @@ class ScenarioRun {
     const stage = await this.#begin(phase, fault, null);
     const startAtMs = clock.now() + LEAD_MS;
     this.#schedule(startAtMs, ENDLESS_MS, phase.perSecond);
-    let isDone = false;
-    let failure: unknown = null;
+    let failure: Error | null = null;
+    this.#restoredMs = 0;
     const done = fault === "crash" ? control.crash() : control.replaceWorkers();
     done.then(
       () => {
-        isDone = true;
         this.#restoredMs = clock.now();
       },
-      (error: unknown) => {
+      (error: Error) => {
         failure = error;
       },
     );
-    await this.#within(stage, phase, () => {
-      if (failure !== null || clock.now() - startAtMs > phase.durationMs) return true;
-      return isDone && (fault === "crash" || this.#isAllHeld());
-    });
+    const isOver = (): boolean => this.#restoredMs > 0 && (fault === "crash" || this.#isAllHeld());
+    const isDue = (): boolean =>
+      isOver() || failure !== null || clock.now() - startAtMs > phase.durationMs;
+    await this.#within(stage, phase, isDue);
+    if (failure !== null) throw failure as Error;
     stage.operateMs = clock.now() - startAtMs;
     stage.connectMs = stage.operateMs;
-    if (failure !== null) throw failure;
+    const text = fault === "crash" ? "the server serves again" : "all workers are new";
+    this.#timed(phase, text, isOver() ? stage.operateMs : null, phase.durationMs);
     // After a crash clients are about to come back: that is the next phase's.
     if (phase.perSecond > 0) await this.#drain(stage, phase);
     return await this.#end(stage, phase);
@@ -213,19 +214,19 @@ class ScenarioRun {
     const isWell = (): boolean =>
       phase.until === "held" ? this.#isAllHeld() : this.#areFaultyEnded();
     await this.#within(stage, phase, () => isWell() || clock.now() - startMs > phase.withinMs);
-    const actual = clock.now() - startMs;
+    const text = phase.until === "held" ? "all connected again" : "all half-open noticed";
+    this.#timed(phase, text, isWell() ? clock.now() - startMs : null, phase.withinMs);
     stage.connectMs = clock.now() - stage.startMs;
-    this.#objectives.push({
-      phase: phase.name,
-      text: phase.until === "held" ? "all connected again" : "all half-open noticed",
-      metric: "recovery",
-      actual: isWell() ? actual : null,
-      limit: phase.withinMs,
-      unit: "ms",
-      passed: isWell(),
-      worstAtMs: null,
-    });
     return await this.#end(stage, phase);
+  }
+
+  /** @param ms how long it took; null: it did not come about */
+  #timed(phase: Phase, text: string, ms: number | null, limitMs: number): void {
+    const passed = ms !== null && ms <= limitMs;
+    this.#objectives.push({
+      ...{ phase: phase.name, text, metric: "recovery", actual: ms, limit: limitMs },
+      ...{ unit: "ms", passed, worstAtMs: null },
+    });
   }
 
   #isAllHeld(): boolean {

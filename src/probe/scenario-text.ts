@@ -206,7 +206,8 @@ function reasonLines({ report, width, paint }: Page): string[] {
     const whole = SCENARIO_WORDS[verdict];
     const head = `${whole} ${plain(name)}${reason === "" ? "" : `: ${plain(reason)}`}`;
     const [first = "", ...rest] = wrapped(head, width, 4);
-    const missed = objectives.filter(({ passed }) => !passed);
+    // The reason may have told of them already.
+    const missed = objectives.filter(({ passed, text }) => !passed && !reason.includes(text));
     // What nobody could measure was not missed by the server.
     const mark = verdict === "failed" ? "missed" : "not judged";
     const texts = missed.map((one) => `${mark} ${plain(objectiveText(one))}`);

@@ -117,9 +117,10 @@ function rateCell(stage: StageReport): string {
   return figures === undefined ? UNKNOWN : rateOfIntended(figures);
 }
 
-/** `4,998/5,000`; in thousands where it gets long. */
+/** `4,998/5,000`; in thousands where it gets long; one number where nothing was scheduled. */
 export function rateOfIntended(figures: OperationFigures): string {
   const { achievedPerSecond: achieved, intendedPerSecond: intended } = figures;
+  if (intended === 0) return countFigure(achieved);
   if (Math.max(achieved, intended) < 99_999.5)
     return `${countFigure(achieved)}/${countFigure(intended)}`;
   return `${shortFigure(achieved)}/${shortFigure(intended)}`;

@@ -63,8 +63,8 @@ export class ProbeProcess {
     this.#child.kill(signal);
   }
 
-  /** Resolves when this stands in what it says of its progress. */
-  async wrote(pattern: RegExp): Promise<void> {
+  /** Resolves with what it says of its progress when this stands in it. */
+  async wrote(pattern: RegExp): Promise<string> {
     let isOver = false;
     void this.ended.then(() => {
       isOver = true;
@@ -73,6 +73,7 @@ export class ProbeProcess {
       if (isOver) throw new Error(`it ended, and wrote no ${pattern}: ${this.#output.stderr}`);
       await delay(20);
     }
+    return this.#output.stderr;
   }
 
   /** Its end, with the report that `--json` printed. */

@@ -51,7 +51,12 @@ export function noise(of: number): number {
 }
 
 /** With this median and 99th percentile, and a tail to match; no longer than `maxMs`. */
-export function percentileShape(p50: number, p99: number, count: number, maxMs = 9_800): LatencySummary {
+export function percentileShape(
+  p50: number,
+  p99: number,
+  count: number,
+  maxMs = 9_800,
+): LatencySummary {
   const histogram = new LatencyHistogram();
   const growth = Math.log(p99 / p50) / Math.log(50);
   const steps = 400;

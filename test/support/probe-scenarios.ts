@@ -20,6 +20,9 @@ import { parseThreshold } from "../../src/probe/threshold.ts";
 import { capacityReport, failures, noise, operations, percentileShape } from "./probe-report.ts";
 
 const MIB = 1_048_576;
+/** What every report has that is of no interest here. */
+const CAPACITY = capacityReport();
+const TEMPLATE = CAPACITY.stages[0]!;
 
 const VERDICTS: Readonly<Record<string, ScenarioVerdict>> = {
   "slow-consumers": "failed",
@@ -117,12 +120,11 @@ function latenciesOf(scenario: Scenario, part: Part): StageReport["latencies"] {
 
 function stageOf(scenario: Scenario, part: Part, index: number): StageReport {
   const { phase, from, to, held, perSecond } = part;
-  const template = capacityReport().stages[0]!;
   const isMissed = isFailing(scenario, part);
   const late = isBound(scenario, part);
   const loss = { expected: 180_000, received: 179_412, missed: 588, announced: 588, duplicates: 0 };
   return {
-    ...template,
+    ...TEMPLATE,
     index,
     kind: phase.kind,
     name: phase.name,
@@ -137,7 +139,7 @@ function stageOf(scenario: Scenario, part: Part, index: number): StageReport {
     failures: isMissed ? failures({ "app.missed": 588 }) : [],
     deaths: [],
     generator: {
-      ...template.generator,
+      ...TEMPLATE.generator,
       processes: 1,
       latenessP99Ms: late ? 61.2 : 1.4 + noise(index) * 0.6,
       latenessLimitMs: 25,
@@ -165,7 +167,7 @@ function pointOf(parts: readonly Part[], atMs: number): SeriesPoint {
     stage,
     intended: part.held,
     held,
-    connectsPerSecond: held === start ? 0 : Math.round((target - start) / (part.to - part.from)),
+    connectsPerSecond: held <= start ? 0 : Math.round((target - start) / (part.to - part.from)),
     operationsScheduledPerSecond: perSecond,
     operationsPerSecond: Math.round(perSecond * (0.985 + noise(at) * 0.015)),
     failures: 0,
@@ -216,11 +218,10 @@ function reportOf(
   stages: readonly StageReport[],
   objectives: readonly ObjectiveResult[],
 ): Report {
-  const capacity = capacityReport();
   const seconds = parts.at(-1)!.to;
   const isFailed = VERDICTS[name] === "failed";
   return {
-    ...capacity,
+    ...CAPACITY,
     command: "scenario",
     sentence: isFailed ? `FAILED: ${REASONS[name]}.` : `${name}: every objective held.`,
     outcome: isFailed ? "failed" : "passed",
@@ -229,11 +230,13 @@ function reportOf(
     capacity: null,
     load: {
       faults: isFailed ? { slowReaders: 10, halfOpen: 0, ended: 10, churned: 0 } : null,
-      thresholds: objectives.map(({ phase: _, ...threshold }) => threshold),
+      thresholds: objectives.map(({ text, metric, actual, limit, unit, passed, worstAtMs }) => {
+        return { text, metric, actual, limit, unit, passed, worstAtMs };
+      }),
       baseline: null,
     },
     environment: {
-      ...capacity.environment,
+      ...CAPACITY.environment,
       argv: ["scenario", "all"],
       targets: ["tcp://127.0.0.1:7400"],
       durationMs: seconds * 1_000,

@@ -557,18 +557,18 @@ describe("clients that come back", () => {
     expect(bench.report().returning).toBe(0);
   });
 
-  it("go when they are told to, once their answers have come, and nothing has died", async ({
+  it("that are told to go stay until they are to come back, and leave when answered", async ({
     onTestFinished,
   }) => {
     const server = await fakeServer(silent, onTestFinished);
     const changes = { ...NEVER, ...RETURNING };
     const bench = await GeneratorBench.start([server.endpoint], changes, onTestFinished);
     await bench.hold(1);
-    bench.schedule("echo", 2, 10);
-    await bench.until(() => server.peer.of("call").length === 2);
     const old = server.peer;
-    old.send(frames.goAway(3000, "drain"));
-    // The new one is there before the old one has been answered.
+    old.send(frames.goAway(3000, "drain", 150));
+    await bench.until(() => bench.report().moved === 1);
+    bench.schedule("echo", 2, 10);
+    await bench.until(() => old.of("call").length === 2);
     await bench.until(() => server.peers.length === 2 && bench.report().held === 1);
     expect([old.of("goodbye").length, bench.report().waiting]).toEqual([0, 2]);
     for (const { id, payload } of old.of("call")) old.send(frames.result(id, payload));

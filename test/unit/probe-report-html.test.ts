@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { html } from "../../src/probe/markup.ts";
 import { reportHtml } from "../../src/probe/report-html.ts";
 import type { Report, SeriesPoint, StageReport } from "../../src/probe/report.ts";
+import { between, expectSound } from "../support/page.ts";
 import { capacityReport, loadReport } from "../support/probe-report.ts";
 
 const CAPACITY = capacityReport();
@@ -37,43 +38,8 @@ function longSeries(points: number): SeriesPoint[] {
   });
 }
 
-/** The text between two marks, the first time they come. */
-function between(text: string, from: string, to: string): string {
-  const start = text.indexOf(from);
-  if (start === -1) throw new Error(`there is no ${from}`);
-  return text.slice(start + from.length, text.indexOf(to, start + from.length));
-}
-
 function chart(page: string, title: string): string {
   return between(page, `<h3>${title}</h3>`, "</figure>");
-}
-
-const VOID = new Set(["meta", "br", "hr", "img", "input", "link"]);
-
-/** What is not closed, or closed where it was not open. */
-function unbalanced(page: string): string[] {
-  const open: string[] = [];
-  const problems: string[] = [];
-  const plain = page.replace(/<(script|style)\b[^>]*>.*?<\/\1>/gs, "");
-  for (const [, slash, name, rest] of plain.matchAll(/<(\/?)([a-zA-Z][a-zA-Z0-9]*)([^>]*)>/g)) {
-    if (slash === "/") {
-      const last = open.pop();
-      if (last !== name) problems.push(`</${name}> closes <${last}>`);
-    } else if (!VOID.has(name!) && !rest!.endsWith("/")) open.push(name!);
-  }
-  return [...problems, ...open.map((name) => `<${name}> stays open`)];
-}
-
-/** Every figure in a drawing is one. */
-function strayWords(page: string): string[] {
-  const drawn = page.match(/ (d|x|y|cx|cy|r|width|height|viewBox|points)="[^"]*"/g) ?? [];
-  return drawn.filter((attribute) => /NaN|Infinity|undefined|null|e[+-]?\d/.test(attribute));
-}
-
-function expectSound(page: string): void {
-  expect(unbalanced(page)).toEqual([]);
-  expect(strayWords(page)).toEqual([]);
-  expect(page).not.toMatch(/>[^<]*\b(NaN|undefined|\[object)/);
 }
 
 describe("a page", () => {
@@ -91,7 +57,7 @@ describe("a page", () => {
   it("fetches nothing, and lets no script run but its own", () => {
     const page = reportHtml(CAPACITY);
     expect(page).not.toMatch(/(src|href|action)=|@import|url\((?!#)/);
-    const script = between(page, "</script>\n<script>", "</script>");
+    const script = between(page, "</main>\n<script>", "</script>");
     const hash = createHash("sha256").update(script).digest("base64");
     const policy = between(page, 'Content-Security-Policy" content="', '">');
     expect(policy.replaceAll("&#39;", "'")).toContain(`script-src 'sha256-${hash}'`);
@@ -101,8 +67,8 @@ describe("a page", () => {
 
   it("has a script that can be read, and figures for every legend that shows some", () => {
     const page = reportHtml(CAPACITY);
-    expect(() => new Script(between(page, "</script>\n<script>", "</script>"))).not.toThrow();
-    const data = JSON.parse(between(page, 'id="series">', "</script>")) as {
+    expect(() => new Script(between(page, "</main>\n<script>", "</script>"))).not.toThrow();
+    const data = JSON.parse(between(page, 'class="series">', "</script>")) as {
       atMs: number[];
       figures: Record<string, (number | null)[]>;
     };

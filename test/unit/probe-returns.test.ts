@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { Prng } from "../../src/base/prng.ts";
-import { Returns } from "../../src/probe/returns.ts";
+import type { ProbeConnection } from "../../src/probe/probe-connection.ts";
+import { type Return, Returns } from "../../src/probe/returns.ts";
 
 /** What is due until then, in the order in which it is started. */
 function taken(returns: Returns, nowMs: number, max: number = Infinity): [number, number][] {
   const all: [number, number][] = [];
-  returns.take(nowMs, max, (dueMs, attempts) => all.push([dueMs, attempts]));
+  returns.take(nowMs, max, (dueMs, { attempts }) => all.push([dueMs, attempts]));
   return all;
 }
 
@@ -31,11 +32,15 @@ describe("clients that lost their server", () => {
     }
   });
 
-  it("wait for what the server asked for, and jitter comes on top", () => {
+  it("that were told when to come back do so then, and keep what they have until", () => {
     const returns = new Returns(new Prng(2));
-    for (let client = 0; client < 100; client++) returns.add(0, 0, 3_000);
-    expect(returns.nextMs).toBeGreaterThanOrEqual(3_000);
-    expect(taken(returns, 3_510)).toHaveLength(100);
+    const old = {} as ProbeConnection;
+    returns.move(1_000, old, 3_000);
+    returns.add(1_000, 0);
+    expect(taken(returns, 3_999)).toHaveLength(1);
+    const moved: Return[] = [];
+    returns.take(4_000, 1, (_, one) => moved.push(one));
+    expect(moved).toEqual([{ attempts: 0, old }]);
   });
 
   it("are started when they are due, in order, and no more at once than may be", () => {

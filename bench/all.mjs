@@ -1,0 +1,104 @@
+// `npm run bench`: every suite, one after another, each with a result of its own in one folder, and
+// a summary. A suite that misses a target or breaks does not keep the others from running.
+//   npm run bench -- --only echo,memory --out bench/results/reference
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { progress, readFlags } from "./command-line.mjs";
+import { SUITES } from "./suite-list.mjs";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const NAMES = SUITES.map(({ name }) => name);
+
+const flags = readFlags({
+  only: { default: NAMES.join(","), list: true, words: NAMES },
+  out: { default: join(here, "results", "latest") },
+  quick: { isSwitch: true, means: "the shortest run of each that still measures" },
+  list: { isSwitch: true, means: "what there is, and about how long each takes; runs nothing" },
+});
+const folder = resolve(flags.out);
+const chosen = SUITES.filter(({ name }) => flags.only.includes(name));
+
+/** A suite that takes so many times as long as it should hangs. */
+const PATIENCE = 4;
+const PATIENCE_MS_MIN = 180_000;
+
+const wordsOf = (text) => text.split(" ").filter((word) => word !== "");
+const flagsOf = (suite) => (flags.quick ? suite.quick : suite.flags);
+
+if (flags.list) {
+  for (const suite of chosen) {
+    const minutes = `${flags.quick ? "<1" : suite.minutes} min`.padStart(7);
+    const command = `${suite.script} ${flagsOf(suite)}`;
+    console.log(`${suite.name.padEnd(16)} ${minutes}  ${command}`.trimEnd());
+  }
+  process.exit(0);
+}
+
+function documentIn(file) {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    return null;
+  }
+}
+
+/** Runs a suite. It passed where it says so and ends with 0; one without a result failed. */
+async function run(suite) {
+  const file = join(folder, `${suite.name}.json`);
+  // What an earlier run left is not this one's result.
+  rmSync(file, { force: true });
+  progress(`\n== ${suite.name}`);
+  const from = performance.now();
+  const nodeFlags = wordsOf(suite.nodeFlags ?? "");
+  const script = join(here, "suites", suite.script);
+  const argv = [...nodeFlags, script, ...wordsOf(flagsOf(suite)), "--out", file];
+  const child = spawn(process.execPath, argv, { stdio: ["ignore", 2, 2] });
+  const ms = Math.max(PATIENCE_MS_MIN, PATIENCE * suite.minutes * 60_000);
+  const timer = setTimeout(() => child.kill("SIGTERM"), ms);
+  const [code, signal] = await once(child, "exit");
+  clearTimeout(timer);
+  const document = documentIn(file);
+  const why =
+    document === null ? `no result, it ended with ${code ?? signal}` : missedIn(document.rows);
+  return {
+    name: suite.name,
+    passed: code === 0 && document?.passed === true,
+    seconds: Math.round((performance.now() - from) / 1_000),
+    rows: document?.rows.length ?? 0,
+    skipped: document?.skipped.length ?? 0,
+    discarded: document?.discarded.length ?? 0,
+    why,
+  };
+}
+
+function missedIn(rows) {
+  const verdicts = rows.flatMap((row) => [row, ...row.ratios]).filter(({ target }) => target);
+  const missed = verdicts.filter(({ passed }) => passed === false).length;
+  return `${verdicts.length - missed} of ${verdicts.length} targets met`;
+}
+
+function summary(outcomes) {
+  const head = ["suite", "", "seconds", "rows", "skipped", "thrown away", "why"];
+  const lines = outcomes.map(({ name, passed, seconds, rows, skipped, discarded, why }) =>
+    [name, passed ? "passed" : "FAILED", seconds, rows, skipped, discarded, why].map(String),
+  );
+  const widths = head.map((_, at) => Math.max(...[head, ...lines].map((line) => line[at].length)));
+  const text = (line) =>
+    line
+      .map((word, at) => word.padEnd(widths[at]))
+      .join("  ")
+      .trimEnd();
+  return [head, ...lines].map(text).join("\n");
+}
+
+mkdirSync(folder, { recursive: true });
+const outcomes = [];
+for (const suite of chosen) outcomes.push(await run(suite));
+const failed = outcomes.filter(({ passed }) => !passed).length;
+progress("");
+if (flags.json) console.log(JSON.stringify({ folder, outcomes }, null, 2));
+else console.log(`${summary(outcomes)}\n\n${outcomes.length - failed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

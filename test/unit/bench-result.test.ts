@@ -1,0 +1,207 @@
+// What the benchmarks say of their measurements: medians, ratios of pairs, targets and verdicts; the
+// rule by which one build is called slower; and the tables that are made of it all.
+import { describe, expect, it } from "vitest";
+import { readdirSync } from "node:fs";
+import { TABLES, withTables } from "../../bench/readme-tables.mjs";
+import { judge } from "../../bench/regression.mjs";
+import { RESULT_SCHEMA, Result } from "../../bench/result.mjs";
+import { SUITES } from "../../bench/suite-list.mjs";
+
+const load = { connections: 200, inFlight: 1, bytes: 32 };
+const cpu = { load, figure: "cpuPerMessage" };
+
+function emptyResult(): Result {
+  return new Result("echo", { json: false, out: "" });
+}
+
+describe("a result", () => {
+  it("has the median of the rounds, the least and the most, without those thrown away", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [9, null, 1, 4] });
+    const [row] = result.document().rows;
+    expect(row).toMatchObject({ median: 4, min: 1, max: 9, values: [9, null, 1, 4] });
+  });
+
+  it("takes ratios between sides of the same round, and only where both were measured", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [2, null, 6, 10] });
+    result.add({ ...cpu, side: "b", values: [1, 1, null, 2] });
+    result.compare({ ...cpu, side: "a", against: "b" });
+    const [ratio] = result.document().rows[0]!.ratios;
+    // The medians' ratio would be another.
+    expect(ratio).toMatchObject({ values: [2, null, null, 5], median: 3.5, min: 2, max: 5 });
+  });
+
+  it("never divides by nothing", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [2, 4] });
+    result.add({ ...cpu, side: "b", values: [0, 2] });
+    result.compare({ ...cpu, side: "a", against: "b" });
+    expect(result.document().rows[0]!.ratios[0]).toMatchObject({ values: [null, 2], median: 2 });
+  });
+
+  it("compares only what had the same load", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [2] });
+    result.add({ ...cpu, side: "b", values: [1], load: { ...load, bytes: 1_024 } });
+    result.compare({ ...cpu, side: "a", against: "b" });
+    expect(result.document().rows[0]!.ratios).toEqual([]);
+  });
+
+  it.each([
+    [{ max: 4 }, true],
+    [{ max: 3.9 }, false],
+    [{ min: 4 }, true],
+    [{ min: 4.1 }, false],
+  ])("holds the median to the target %j: %s", (target, passed) => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [1, 4, 9], target });
+    expect(result.document()).toMatchObject({ passed, rows: [{ target, passed }] });
+  });
+
+  it("fails where a ratio misses its target, whatever the figures say", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [3], target: { max: 5 } });
+    result.add({ ...cpu, side: "b", values: [2] });
+    result.compare({ ...cpu, side: "a", against: "b", target: { max: 1.4 } });
+    expect(result.document().passed).toBe(false);
+  });
+
+  it("fails where nothing was measured", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [null, null] });
+    expect(result.document()).toMatchObject({ passed: false, rows: [] });
+  });
+
+  it("is a document that says on what, of what and when it was measured", () => {
+    const result = emptyResult();
+    result.skip("mosquitto", "it is not installed");
+    result.skip("mosquitto", "it is not installed");
+    result.discard("a", load, "others used 1.00 cores");
+    result.add({ ...cpu, side: "a", values: [1] });
+    const document = JSON.parse(JSON.stringify(result.document())) as Record<string, unknown>;
+    expect(document).toMatchObject({
+      schema: RESULT_SCHEMA,
+      suite: "echo",
+      argv: expect.any(Array),
+      startedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+      seconds: expect.any(Number),
+      machine: { cpu: expect.any(String), cores: expect.any(Number), kernel: expect.any(String) },
+      versions: { node: process.versions.node, holdfast: expect.any(String) },
+      skipped: [{ side: "mosquitto", why: "it is not installed" }],
+      discarded: [{ side: "a", load, why: "others used 1.00 cores" }],
+      rows: [{ side: "a", unit: "us", better: "less", isClaim: true, target: null, passed: null }],
+    });
+  });
+});
+
+describe("one build is called slower than another", () => {
+  const rule = { better: "less", margin: 0.05 } as const;
+
+  it("where the median of the pairs is beyond the margin and every pair agrees", () => {
+    const measured = { base: [10, 10, 10], head: [10.1, 11, 12] };
+    expect(judge({ ...rule, ...measured }).verdict).toBe("slower");
+    expect(judge({ ...rule, ...measured, margin: 0.11 }).verdict).toBe("same");
+  });
+
+  it("not where one pair says the opposite: that is unclear", () => {
+    const { verdict, why } = judge({ ...rule, base: [10, 10, 10], head: [9.9, 11, 12] });
+    expect([verdict, why]).toEqual(["unclear", "beyond the margin, but not every pair agrees"]);
+  });
+
+  it("by pairs of one round: what both sides suffered together is nobody's fault", () => {
+    expect(judge({ ...rule, base: [10, 20, 30], head: [10, 20, 30] }).verdict).toBe("same");
+  });
+
+  it("where more is better and there is less", () => {
+    const measured = { base: [100, 100, 100], head: [80, 90, 85] };
+    expect(judge({ ...rule, better: "more", ...measured }).verdict).toBe("slower");
+    expect(judge({ ...rule, better: "less", ...measured }).verdict).toBe("faster");
+  });
+
+  it("not with fewer than three pairs", () => {
+    const measured = { base: [1, null, 1], head: [9, 9, 9] };
+    expect(judge({ ...rule, ...measured })).toEqual({
+      verdict: "unclear",
+      why: "2 pairs, 3 are needed",
+    });
+  });
+
+  it("where something comes of nothing, but not where next to nothing doubles", () => {
+    const nothing = { base: [0, 0, 0], grain: 4 };
+    expect(judge({ ...rule, ...nothing, head: [50, 51, 52] }).verdict).toBe("slower");
+    expect(judge({ ...rule, ...nothing, head: [3, 3.5, 3] }).verdict).toBe("same");
+    expect(judge({ ...rule, base: [0, 0, 0], head: [1, 1, 1] }).verdict).toBe("slower");
+    expect(judge({ ...rule, base: [0, 0, 0], head: [0, 0, 0] }).verdict).toBe("same");
+  });
+});
+
+/** As a reference run has it, of two sides. */
+function echoDocument(): ReturnType<Result["document"]> {
+  const result = emptyResult();
+  result.add({ ...cpu, side: "node:net", values: [10, 20, 40] });
+  result.add({ ...cpu, side: "holdfast tcp-net", values: [8, 25, 36] });
+  result.add({ ...cpu, side: "uWebSockets.js", values: [5, 5, 5] });
+  result.add({ ...cpu, side: "holdfast websocket", values: [6, 6.1, 5.9] });
+  return {
+    ...result.document(),
+    argv: ["--rounds", "3", "--out", "somewhere/echo.json", "--bytes", "32"],
+    startedAt: "2026-11-21T20:00:00.000Z",
+  };
+}
+
+const page = (name: string): string =>
+  `before\n<!-- figures: ${name} -->\n\noutdated\n\n<!-- /figures -->\nafter\n`;
+
+describe("the tables of a page", () => {
+  it("have a row for every side, and its ratio by pairs, behind in words where it is", () => {
+    const text = withTables(page("comparison"), { echo: echoDocument() });
+    expect(text).not.toContain("outdated");
+    expect(text).toMatch(/^before\n<!-- figures: comparison -->\n\n\| /);
+    expect(text.endsWith("\n<!-- /figures -->\nafter\n")).toBe(true);
+    expect(text).toContain("| node:net | 20 |");
+    expect(text).toContain("| **holdfast tcp-net** | 25 |");
+    // 0.8, 1.25 and 0.9: the ratio of the medians would be 1.25.
+    expect(text).toContain("| **holdfast tcp-net** against node:net | **0.90x** |");
+    expect(text).toContain("| **holdfast websocket** against uWebSockets.js | 1.20x, behind |");
+    expect(text).toContain("Not in the reference run: memory, storm, fanout.");
+  });
+
+  it("tell their command, without where the result went, the date and the machine", () => {
+    const text = withTables(page("echo.cpuPerMessage"), { echo: echoDocument() });
+    expect(text).toContain("- `npm run bench:echo -- --rounds 3 --bytes 32`: 2026-11-21, commit ");
+    expect(text).toContain("CPU per message, us: 200 connections, 1 in flight, 32 bytes");
+  });
+
+  it("stay as they are when they are made again", () => {
+    const documents = { echo: echoDocument() };
+    const once = withTables(page("comparison"), documents);
+    expect(withTables(once, documents)).toBe(once);
+    expect(withTables(once, {})).not.toBe(once);
+  });
+
+  it.each([...Object.keys(TABLES), "fanout.cpuPerDelivery"])(
+    "say so where there is no reference run: %s",
+    (name) => {
+      const text = withTables(page(name), {});
+      expect(text).toContain("There is no reference run yet: `npm run bench -- --out ");
+    },
+  );
+
+  it("leave a page without marks alone", () => {
+    expect(withTables("# Title\n", { echo: echoDocument() })).toBe("# Title\n");
+  });
+
+  it("refuse a table that nobody knows, and one without an end", () => {
+    expect(() => withTables(page("nonsense"), {})).toThrow('there is no table "nonsense"');
+    expect(() => withTables("<!-- figures: comparison -->\n", {})).toThrow("have no end");
+    expect(() =>
+      withTables(page("comparison").replace("outdated", "<!-- figures: x -->"), {}),
+    ).toThrow("begin inside of comparison");
+  });
+});
+
+it("npm run bench knows every suite that there is", () => {
+  const suites = readdirSync("bench/suites").filter((file) => file !== "alloc-transport.mjs");
+  expect(new Set(SUITES.map(({ script }) => script))).toEqual(new Set(suites));
+});
