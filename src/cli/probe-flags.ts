@@ -303,7 +303,7 @@ function shareOf(flag: string, text: string): number {
 }
 
 /** What reads a value does not know the flag it was given to. */
-export function named<Value>(flag: string, text: string, parse: (text: string) => Value): Value {
+function named<Value>(flag: string, text: string, parse: (text: string) => Value): Value {
   try {
     return parse(text);
   } catch (error) {

@@ -7,9 +7,8 @@ import { planText, scaled, scenariosNamed } from "../probe/scenario-plan.ts";
 import type { ScenariosReport } from "../probe/scenario-report.ts";
 import { scenarioLine, scenariosText } from "../probe/scenario-text.ts";
 import { SCENARIOS } from "../probe/scenarios.ts";
-import { parseShare } from "../probe/quantity.ts";
 import { addClientOptions, collect } from "./probe-client-options.ts";
-import { type ClientFlags, clientOptions, named } from "./probe-flags.ts";
+import { type ClientFlags, clientOptions } from "./probe-flags.ts";
 import { type Outputs, type ProbeTerminal, runProbe } from "./probe-run.ts";
 
 interface ScenarioFlags extends ClientFlags {
@@ -57,8 +56,8 @@ export function addScenario(
         .default("tcp"),
     )
     .option("--workers <count>", "without --target: workers of the started server", "auto")
-    .option("--scale <share>", "connections and rates, as a share of the scenario's", "1")
-    .option("--time-scale <share>", "how long they are held, as a share", "1");
+    .option("--scale <factor>", "connections and rates: times those of the scenario", "1")
+    .option("--time-scale <factor>", "how long they are held: times as long", "1");
   return addClientOptions(command)
     .option("--json", "print the report as JSON")
     .option("--html <file>", "write the report with charts, as one file")
@@ -77,8 +76,8 @@ async function run(
   terminal: ProbeTerminal,
 ): Promise<number> {
   if (names.length === 0) throw invalid("no scenario is named: see --list, or give all");
-  const scale = shareOf("--scale", flags.scale);
-  const timeScale = shareOf("--time-scale", flags.timeScale);
+  const scale = scaleOf("--scale", flags.scale);
+  const timeScale = scaleOf("--time-scale", flags.timeScale);
   const scenarios = scenariosNamed(names).map((one) => scaled(one, scale, timeScale));
   const { target, over, workers, serverStats = [] } = flags;
   if (!/^(auto|\d{1,3})$/.test(workers) || Number(workers) > WORKERS_MAX) {
@@ -133,10 +132,10 @@ function listText(): string {
   ).join("");
 }
 
-function shareOf(flag: string, text: string): number {
-  const share = named(flag, text, parseShare);
-  if (share > 0 && share <= SCALE_MAX) return share;
-  throw invalid(`${flag}: "${text}" is not above 0 and at most ${SCALE_MAX}`);
+function scaleOf(flag: string, text: string): number {
+  const scale = /^\d*\.?\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (scale > 0 && scale <= SCALE_MAX) return scale;
+  throw invalid(`${flag}: "${text}" is not above 0 and at most ${SCALE_MAX}, such as 0.1 or 2`);
 }
 
 function invalid(message: string): HoldfastError {

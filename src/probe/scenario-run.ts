@@ -11,9 +11,11 @@ import {
   type Report,
   type StageReport,
   type StageVerdict,
+  type ThresholdResult,
 } from "./report.ts";
 import { LEAD_MS, Run, type RunContext, RunEnded, type Stage, TIMEOUT_SLACK_MS } from "./run.ts";
 import { assembleReport } from "./run-report.ts";
+import { failureCounts } from "./run-tally.ts";
 import { planText } from "./scenario-plan.ts";
 import type { ObjectiveResult, ScenarioResult, ScenarioVerdict } from "./scenario-report.ts";
 import type {
@@ -325,7 +327,12 @@ class ScenarioRun {
     const missed = this.#objectives.filter((one) => one.phase === phase.name && !one.passed);
     const missing = stage.intended - this.#run.accountedFor;
     if (phase.kind === "ramp" && missed.length > 0 && missing > 0) {
-      return { verdict: "wall", reasons: [`${formatCount(missing)} connections are missing`] };
+      const [most] = failureCounts(stage.tally.failures);
+      const why = most === undefined ? "" : `: ${most.code}`;
+      return {
+        verdict: "wall",
+        reasons: [`${formatCount(missing)} connections are missing${why}`],
+      };
     }
     return { verdict: missed.length > 0 ? "missed" : "ok", reasons: missed.map(missedText) };
   }
@@ -349,8 +356,16 @@ class ScenarioRun {
     return assembleReport(this.#run, {
       ...({ command: "scenario", capacity: null, limit: null } as const),
       ...{ outcome, exitCode: exitCodeOf(outcome), sentence },
-      load: { faults: this.#faults(), thresholds: this.#objectives, baseline: null },
+      load: { faults: this.#faults(), thresholds: this.#thresholds(), baseline: null },
       stages: this.#stages,
+    });
+  }
+
+  /** As reports have them: of which phase each is, its own document says. */
+  #thresholds(): ThresholdResult[] {
+    return this.#objectives.map((objective) => {
+      const { text, metric, actual, limit, unit, passed, worstAtMs } = objective;
+      return { text, metric, actual, limit, unit, passed, worstAtMs };
     });
   }
 

@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ScenarioResult, ScenariosReport } from "../../src/probe/scenario-report.ts";
 import { type ProbeEnd, ProbeProcess } from "../support/probe-process.ts";
+import { closedPort } from "../support/probe-target.ts";
 import { ServerProcess } from "../support/server-process.ts";
 
 type AtEnd = (stop: () => void) => void;
@@ -147,10 +148,18 @@ describe("against a server of somebody else", () => {
     const { report, code } = await scenario(onTestFinished, ...args);
     const [result] = report.scenarios as [ScenarioResult];
     expect([code, report.outcome, result.verdict]).toEqual([99, "failed", "failed"]);
-    expect(result.reason).toBe("110 connections are missing");
+    expect(result.reason).toBe("110 connections are missing: hello.refused.3004");
     // What comes after would be about another load.
     expect(result.report!.stages.map(({ name }) => name)).toEqual(["storm"]);
     expect(report.sentence).toBe("0 of 1 scenarios passed; failed: connect-storm.");
+  });
+
+  it("that is not there is named by what connecting to it comes to", async ({ onTestFinished }) => {
+    const endpoint = `tcp://127.0.0.1:${await closedPort()}`;
+    const args = ["fan-out", "--target", endpoint, ...TINY];
+    const { report, code } = await scenario(onTestFinished, ...args);
+    expect([code, report.outcome]).toEqual([99, "failed"]);
+    expect(report.scenarios[0]!.reason).toBe("10 connections are missing: connect.refused");
   });
 
   it("what would restart it is left out and said so, and the rest is run", async ({
