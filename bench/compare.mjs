@@ -1,6 +1,6 @@
-// `npm run bench:compare -- BASE HEAD`: is HEAD slower than BASE? Builds both, has the suite of this
-// checkout measure them in turns (A B A B), and ends with 1 where a claim got worse by more than
-// the margin and every pair says so. The rule is in regression.mjs.
+// `npm run bench:compare -- BASE HEAD`: is HEAD slower than BASE? Builds both, has the suite of
+// this checkout measure them in turns (A B A B), and ends with 1 where a claim got worse by more
+// than the margin and every pair says so. The rule is in regression.mjs.
 //   npm run bench:compare -- main . --suite micro --margin 5% --rounds 5
 import { once } from "node:events";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";

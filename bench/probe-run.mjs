@@ -1,5 +1,5 @@
-// What the benchmarks of the probe have in common: servers to probe, one run of `holdfast-probe`,
-// and its figures beside their targets.
+// What the benchmarks of the probe have in common: servers to probe, and one run of
+// `holdfast-probe`.
 import { once } from "node:events";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -71,33 +71,4 @@ export async function runProbe(core, args) {
   if (chunks.length > 0) return { code, report: JSON.parse(Buffer.concat(chunks).toString()) };
   progress(`holdfast-probe ended with ${code} and no report`);
   process.exit(1);
-}
-
-/**
- * Prints the rows and the probe's verdict, and ends this process: with 1 where a target was missed.
- * @typedef {{what: string, value: number | null, min?: number, max?: number}} Row
- * @param {Row[]} rows a value of null is not known, which meets no target
- */
-export function finish(rows, report, isJson) {
-  const judged = rows.map((row) => ({ ...row, passed: isWithin(row) }));
-  const passed = judged.every((row) => row.passed);
-  if (isJson) {
-    console.log(JSON.stringify({ passed, rows: judged, report }));
-  } else {
-    for (const row of judged) console.log(line(row));
-    console.log(report.sentence);
-  }
-  process.exit(passed ? 0 : 1);
-}
-
-function isWithin({ value, min, max }) {
-  if (min === undefined && max === undefined) return true;
-  return value !== null && value >= (min ?? -Infinity) && value <= (max ?? Infinity);
-}
-
-function line({ what, value, min, max, passed }) {
-  const bound = min !== undefined ? `>= ${min}` : max !== undefined ? `<= ${max}` : "";
-  const verdict = bound === "" ? "" : passed ? "pass" : "FAIL";
-  const shown = value === null ? "-" : String(Number(value.toFixed(2)));
-  return `${what.padEnd(40)} ${shown.padStart(10)}  ${bound.padEnd(10)} ${verdict}`.trimEnd();
 }

@@ -60,8 +60,8 @@ export const TABLES = {
 const MARK = /^<!-- figures: (.+) -->$/;
 const END = "<!-- /figures -->";
 const NOTHING =
-  "There is no reference run yet: `npm run bench -- --out bench/results/reference` makes one, and " +
-  "`npm run generate` this table of it.";
+  "There is no reference run yet: `npm run bench -- --out bench/results/reference` makes one, " +
+  "and `npm run generate` this table of it.";
 
 /**
  * @param {string} text a page

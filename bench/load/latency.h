@@ -12,7 +12,9 @@
 static uint64_t latencies[BUCKETS];
 static uint64_t latency_count;
 
-static inline uint32_t tick_of(double seconds) { return (uint32_t)(uint64_t)(seconds / TICK_SECONDS); }
+static inline uint32_t tick_of(double seconds) {
+  return (uint32_t)(uint64_t)(seconds / TICK_SECONDS);
+}
 
 static inline uint32_t bucket_of(uint32_t ticks) {
   if (ticks < 1u << BITS) return ticks;

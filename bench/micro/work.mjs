@@ -5,7 +5,8 @@ import { pathToFileURL } from "node:url";
 /**
  * One side of a case, ready to run. `run` does `operations` of them and returns what it counted,
  * which has to be `expected`: it is checked before anything is timed, and of every timed run.
- * Where `setUp` is there, every run needs it beforehand, and `tearDown` afterwards; neither is timed.
+ * Where there is `setUp`, every run needs it beforehand, and `tearDown` afterwards; neither is
+ * timed.
  * `isRight` looks closer at what the first run left.
  * @typedef {{operations: number, expected: number, run: () => number | Promise<number>,
  *   isRight?: () => boolean, setUp?: () => void, tearDown?: () => void}} Work

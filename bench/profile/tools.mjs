@@ -5,7 +5,12 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { flameGraph } from "./flame-graph.mjs";
-import { fromClinicSamples, fromCpuProfile, fromHeapProfile, fromPerfScript } from "./frame-tree.mjs";
+import {
+  fromClinicSamples,
+  fromCpuProfile,
+  fromHeapProfile,
+  fromPerfScript,
+} from "./frame-tree.mjs";
 import { profile } from "./run.mjs";
 
 const CLINIC = "clinic@13.0.0";
@@ -39,7 +44,9 @@ export const TOOLS = {
 /** The first line of what a command that failed said. */
 function reason({ error, stderr = "", status }) {
   if (error !== undefined) return error.code ?? error.message;
-  const [line = ""] = stderr.split("\n").filter((text) => text !== "" && !text.startsWith("npm warn"));
+  const [line = ""] = stderr
+    .split("\n")
+    .filter((text) => text !== "" && !text.startsWith("npm warn"));
   return line === "" ? `exit code ${status}` : line;
 }
 

@@ -19,7 +19,7 @@ const NAMES = Object.keys(SIDES).filter((name) => SIDES[name].program === undefi
 /** Who is put beside whom; what it may cost of the other, at most, is a target. */
 const RATIOS = [
   { side: "tcp-epoll bare", against: "C epoll" },
-  { side: "tcp-epoll bare", against: "node:net", max: 1 / 1.5 },
+  { side: "tcp-epoll bare", against: "node:net", max: 0.666 },
   { side: "holdfast tcp-epoll", against: "node:net" },
   { side: "holdfast tcp-net", against: "node:net" },
   { side: "holdfast websocket", against: "uWebSockets.js" },

@@ -1,5 +1,5 @@
-// What the benchmarks say of their measurements: medians, ratios of pairs, targets and verdicts; the
-// rule by which one build is called slower; and the tables that are made of it all.
+// What the benchmarks say of their measurements: medians, ratios of pairs, targets and verdicts;
+// the rule by which one build is called slower; and the tables that are made of it all.
 import { describe, expect, it } from "vitest";
 import { readdirSync } from "node:fs";
 import { TABLES, withTables } from "../../bench/readme-tables.mjs";
