@@ -90,13 +90,12 @@ export function withTables(text, documents) {
 function tableText(name, documents) {
   const columns = TABLES[name] ?? suiteColumns(name, documents);
   const used = [...new Set(columns.map((column) => column.name))];
-  const present = used.filter((suite) => documents[suite] !== undefined);
-  if (present.length === 0) return [NOTHING];
   const kept = columns.filter((column) => rowsOf(column, documents).length > 0);
+  if (kept.length === 0) return [NOTHING];
+  const present = used.filter((suite) => kept.some((column) => column.name === suite));
   const absent = used.filter((suite) => !present.includes(suite));
   const missing =
     absent.length === 0 ? [] : ["", `Not in the reference run: ${absent.join(", ")}.`];
-  if (kept.length === 0) return [...missing.slice(1), "", ...sources(present, documents)];
   const values = markdown(
     ["", ...kept.map(({ title }) => title)],
     sidesIn(kept, documents).map((side) => [

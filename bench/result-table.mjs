@@ -69,9 +69,12 @@ function block(load, rows) {
 }
 
 /** @returns the whole result; what was left out and thrown away stands at its end */
-export function resultTable({ rows, skipped, discarded, passed, seconds }) {
+export function resultTable({ rows, skipped, discarded, unmeasured, passed, seconds }) {
   const blocks = [...byLoad(rows)].map(([load, own]) => block(load, own));
   const left = skipped.map(({ side, why }) => `skipped: ${side} (${why})`);
+  const busy = unmeasured.map(
+    ({ side, load }) => `not measured: ${side}, ${words(load)} (every attempt was thrown away)`,
+  );
   const verdicts = rows.flatMap((row) => [row, ...row.ratios]).filter((one) => one.target !== null);
   const missed = verdicts.filter((one) => one.passed === false).length;
   const verdict =
@@ -82,5 +85,5 @@ export function resultTable({ rows, skipped, discarded, passed, seconds }) {
         : `${verdicts.length - missed} of ${verdicts.length} targets met`;
   const thrown = discarded.length === 0 ? "" : `; ${discarded.length} measurements thrown away`;
   const end = `${passed ? "PASSED" : "FAILED"} in ${seconds} s: ${verdict}${thrown}`;
-  return [...blocks, ...left, end].join("\n\n");
+  return [...blocks, ...left, ...busy, end].join("\n\n");
 }

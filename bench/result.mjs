@@ -32,6 +32,7 @@ export class Result {
   #rows = [];
   #skipped = [];
   #discarded = [];
+  #unmeasured = [];
 
   /** @param flags as readFlags() gave them, `json` and `out` among them */
   constructor(suite, flags) {
@@ -50,6 +51,11 @@ export class Result {
   discard(side, load, why) {
     progress(`${side}: thrown away, ${why}`);
     this.#discarded.push({ side, load, why });
+  }
+
+  /** A side of which every measurement under this load was thrown away: nothing can be passed. */
+  unmeasured(side, load) {
+    this.#unmeasured.push({ side, load });
   }
 
   /**
@@ -105,12 +111,16 @@ export class Result {
       argv: process.argv.slice(2),
       startedAt: this.#startedAt.toISOString(),
       seconds: Math.round((performance.now() - this.#startedMs) / 1_000),
-      // Without a row nothing was shown.
-      passed: this.#rows.length > 0 && verdicts.every((passed) => passed !== false),
+      // Without a row nothing was shown, and without a side not all that was asked for.
+      passed:
+        this.#rows.length > 0 &&
+        this.#unmeasured.length === 0 &&
+        verdicts.every((passed) => passed !== false),
       machine: this.#machine,
       versions: versionFacts(),
       skipped: this.#skipped,
       discarded: this.#discarded,
+      unmeasured: this.#unmeasured,
       rows: this.#rows,
     };
   }

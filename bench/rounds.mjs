@@ -42,6 +42,7 @@ export async function runRounds(result, { rounds, sides, load, measure, targetOf
     }
   }
   for (const [side, all] of values) {
+    if (all.size === 0) result.unmeasured(side, load);
     for (const [figure, list] of all) {
       const target = targetOf(side, figure);
       result.add({ side, load, figure, values: list, target, note: notes.get(side) ?? "" });

@@ -1,4 +1,4 @@
-// The suites of `npm run bench`, in the order in which they run, and what each is given: about 45
+// The suites of `npm run bench`, in the order in which they run, and what each is given: about 50
 // minutes in all on two cores. `quick` are the flags of the shortest run that still measures.
 
 /**

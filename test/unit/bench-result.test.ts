@@ -5,6 +5,7 @@ import { readdirSync } from "node:fs";
 import { TABLES, withTables } from "../../bench/readme-tables.mjs";
 import { judge } from "../../bench/regression.mjs";
 import { RESULT_SCHEMA, Result } from "../../bench/result.mjs";
+import { runRounds } from "../../bench/rounds.mjs";
 import { SUITES } from "../../bench/suite-list.mjs";
 
 const load = { connections: 200, inFlight: 1, bytes: 32 };
@@ -30,6 +31,19 @@ describe("a result", () => {
     const [ratio] = result.document().rows[0]!.ratios;
     // The medians' ratio would be another.
     expect(ratio).toMatchObject({ values: [2, null, null, 5], median: 3.5, min: 2, max: 5 });
+  });
+
+  it("has not passed where a side could not be measured in peace at all", async () => {
+    const result = emptyResult();
+    const spoilt = { figures: { cpuPerMessage: 1 }, conditions: { steal: 1, foreign: 0 } };
+    const fine = { figures: { cpuPerMessage: 1 }, conditions: { steal: 0, foreign: 0 } };
+    const measure = async (side: string) => (side === "a" ? fine : spoilt);
+    await runRounds(result, { rounds: 2, sides: ["a", "b"], load, measure });
+    const document = result.document();
+    expect(document).toMatchObject({ passed: false, unmeasured: [{ side: "b", load }] });
+    expect(document.rows.map(({ side }: { side: string }) => side)).toEqual(["a"]);
+    // Each round had its repeats.
+    expect(document.discarded).toHaveLength(6);
   });
 
   it("never divides by nothing", () => {
@@ -187,6 +201,13 @@ describe("the tables of a page", () => {
       expect(text).toContain("There is no reference run yet: `npm run bench -- --out ");
     },
   );
+
+  it("name a suite of which nothing could be measured among those that are missing", () => {
+    const documents = { echo: echoDocument(), storm: emptyResult().document() };
+    const text = withTables(page("comparison"), documents);
+    expect(text).toContain("Not in the reference run: memory, storm, fanout.");
+    expect(text).not.toContain("npm run bench:storm");
+  });
 
   it("leave a page without marks alone", () => {
     expect(withTables("# Title\n", { echo: echoDocument() })).toBe("# Title\n");
