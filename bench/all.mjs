@@ -61,8 +61,7 @@ async function run(suite) {
   const [code, signal] = await once(child, "exit");
   clearTimeout(timer);
   const document = documentIn(file);
-  const why =
-    document === null ? `no result, it ended with ${code ?? signal}` : missedIn(document.rows);
+  const why = document === null ? `no result, it ended with ${code ?? signal}` : missedIn(document);
   return {
     name: suite.name,
     passed: code === 0 && document?.passed === true,
@@ -74,10 +73,11 @@ async function run(suite) {
   };
 }
 
-function missedIn(rows) {
+function missedIn({ rows, unmeasured }) {
   const verdicts = rows.flatMap((row) => [row, ...row.ratios]).filter(({ target }) => target);
   const missed = verdicts.filter(({ passed }) => passed === false).length;
-  return `${verdicts.length - missed} of ${verdicts.length} targets met`;
+  const spoilt = unmeasured.length === 0 ? "" : `, ${unmeasured.length} never measured in peace`;
+  return `${verdicts.length - missed} of ${verdicts.length} targets met${spoilt}`;
 }
 
 function summary(outcomes) {

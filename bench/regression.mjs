@@ -30,7 +30,7 @@ export function judge({ better, base, head, margin, grain = 0 }) {
   });
   const { median, min, max } = spread(worse);
   if (median > 1 + margin) {
-    if (min > 0) return { verdict: "slower", why: "" };
+    if (min > 1) return { verdict: "slower", why: "" };
     return { verdict: "unclear", why: "beyond the margin, but not every pair agrees" };
   }
   if (median < 1 / (1 + margin) && max < 1) return { verdict: "faster", why: "" };

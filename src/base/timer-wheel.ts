@@ -1,5 +1,5 @@
 // One timing wheel holds every deadline of a process: arming, moving and cancelling cost O(1), and
-// a deadline costs 20 bytes in parallel arrays. Deadlines beyond one turn of the wheel stay in
+// a deadline costs 28 bytes in parallel arrays. Deadlines beyond one turn of the wheel stay in
 // their slot and are looked at once per turn. Moving a deadline later only stores it: the timer
 // goes to its new slot when the old one comes round, so an active connection pays nothing per
 // message.
