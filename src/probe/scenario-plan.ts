@@ -13,7 +13,8 @@ function phaseText({ connections, traffic }: Scenario, phase: Phase): string {
   switch (phase.kind) {
     case "ramp": {
       const count = formatCount(Math.max(1, Math.round(connections * phase.share)));
-      return `${phase.name.replace(/ to .*/, "")} to ${count} at ${formatRate(phase.connectPerSecond)}`;
+      const word = phase.name.replace(/ to .*/, "");
+      return `${word} to ${count} at ${formatRate(phase.connectPerSecond)}`;
     }
     case "hold":
     case "fault": {
