@@ -1,12 +1,12 @@
 // `npm run bench`: every suite, one after another, each with a result of its own in one folder, and
 // a summary. A suite that misses a target or breaks does not keep the others from running.
 //   npm run bench -- --only echo,memory --out bench/results/reference
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { progress, readFlags } from "./command-line.mjs";
+import { startSuite } from "./processes.mjs";
 import { SUITES } from "./suite-list.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -55,12 +55,14 @@ async function run(suite) {
   const nodeFlags = wordsOf(suite.nodeFlags ?? "");
   const script = join(here, "suites", suite.script);
   const argv = [...nodeFlags, script, ...wordsOf(flagsOf(suite)), "--out", file];
-  const child = spawn(process.execPath, argv, { stdio: ["ignore", 2, 2] });
+  const child = startSuite(argv, "inherit");
   const ms = Math.max(PATIENCE_MS_MIN, PATIENCE * suite.minutes * 60_000);
   const timer = setTimeout(() => child.kill("SIGTERM"), ms);
   const [code, signal] = await once(child, "exit");
   clearTimeout(timer);
   const document = documentIn(file);
+  // It made sure that it can write there, and has nothing to write.
+  if (document === null) rmSync(file, { force: true });
   const why = document === null ? `no result, it ended with ${code ?? signal}` : missedIn(document);
   return {
     name: suite.name,
@@ -73,11 +75,12 @@ async function run(suite) {
   };
 }
 
-function missedIn({ rows, unmeasured }) {
+function missedIn({ rows, unmeasured, failures }) {
   const verdicts = rows.flatMap((row) => [row, ...row.ratios]).filter(({ target }) => target);
   const missed = verdicts.filter(({ passed }) => passed === false).length;
   const spoilt = unmeasured.length === 0 ? "" : `, ${unmeasured.length} never measured in peace`;
-  return `${verdicts.length - missed} of ${verdicts.length} targets met${spoilt}`;
+  const met = `${verdicts.length - missed} of ${verdicts.length} targets met${spoilt}`;
+  return [met, ...failures].join("; ");
 }
 
 function summary(outcomes) {

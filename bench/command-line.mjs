@@ -70,7 +70,8 @@ export function readFlags(flags, positionals = {}) {
   return read;
 }
 
-function readFlag(name, { list = false, range, words, isSwitch = false }, text) {
+function readFlag(name, flag, text) {
+  const { list = false, range, words, isSwitch = false } = flag;
   if (isSwitch) return text;
   if (words !== undefined) {
     const given = list ? text.split(",") : [text];
@@ -80,11 +81,21 @@ function readFlag(name, { list = false, range, words, isSwitch = false }, text) 
     }
     return list ? given : text;
   }
-  if (range === undefined) return text;
-  const numbers = (list ? text.split(",") : [text]).map(Number);
+  return range === undefined ? text : readNumbers(name, flag, text);
+}
+
+/** Where the range and the default are whole numbers, others make no sense. */
+function readNumbers(name, { list = false, range, default: without }, text) {
+  const numbersIn = (given) =>
+    (list ? given.split(",") : [given]).map((word) => (word.trim() === "" ? NaN : Number(word)));
+  const isWhole = [...range, ...numbersIn(without)].every(Number.isInteger);
+  const numbers = numbersIn(text);
   for (const number of numbers) {
-    if (number >= range[0] && number <= range[1]) continue;
-    refuse(`--${name} is ${range[0]} to ${range[1]}${list ? ", or several" : ""}: not ${text}`);
+    const isWithin = number >= range[0] && number <= range[1];
+    if (isWithin && (Number.isInteger(number) || !isWhole)) continue;
+    const kind = isWhole ? "a whole number, " : "";
+    const several = list ? ", or several by commas" : "";
+    refuse(`--${name} is ${kind}${range[0]} to ${range[1]}${several}: not ${text}`);
   }
   return list ? numbers : numbers[0];
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { buildOf } from "./build-of.mjs";
 import { progress, readFlags, refuse } from "./command-line.mjs";
 import { FIGURES } from "./figures.mjs";
-import { ANY_CORE, startPinned } from "./processes.mjs";
+import { startSuite } from "./processes.mjs";
 import { judge, PAIRS_MIN } from "./regression.mjs";
 import { Result } from "./result.mjs";
 import { words } from "./rounds.mjs";
@@ -32,8 +32,8 @@ const COMPARABLE = {
   },
   echo: {
     script: "echo.mjs",
-    flags: ["--only", OURS.join(","), ...ECHO_LOADS, "--rounds", "1"].concat("--seconds", "1"),
-    quick: ["--warmup", "0.2"],
+    flags: ["--only", OURS.join(","), ...ECHO_LOADS, "--rounds", "1", "--seconds", "1"],
+    quick: ["--seconds", "0.3", "--warmup", "0.2"],
     sides: OURS,
     needsNative: true,
   },
@@ -46,7 +46,7 @@ const flags = readFlags(
     only: { default: "" },
     margin: { default: "5%" },
     rounds: { default: "5", range: [PAIRS_MIN, 50] },
-    quick: { isSwitch: true, means: "short rounds, of which none is thrown away (micro)" },
+    quick: { isSwitch: true, means: "short rounds; of micro none is thrown away" },
   },
   {
     BASE: "what it is compared with: a revision, a folder with a build, or . for the working tree",
@@ -73,9 +73,8 @@ async function measure(build) {
   rmSync(out, { force: true });
   const only = flags.only === "" ? [] : ["--only", flags.only];
   const quick = flags.quick ? suite.quick : [];
-  const script = join(here, "suites", suite.script);
-  const argv = [script, ...suite.flags, ...only, ...quick, "--dist", build.dist, "--out", out];
-  const child = startPinned(ANY_CORE, process.execPath, argv, ["ignore", "ignore", "pipe"]);
+  const argv = [...suite.flags, ...only, ...quick, "--dist", build.dist, "--out", out];
+  const child = startSuite([join(here, "suites", suite.script), ...argv], "pipe");
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (text) => {
     said += text;
@@ -157,8 +156,7 @@ for (let round = 0; round < flags.rounds; round++) {
 }
 const verdicts = paired(documents).map((claim) => addClaim(result, claim, names));
 if (verdicts.every((verdict) => verdict === "unclear")) {
-  progress("nothing is clear: too little could be measured; try it on a quieter machine");
-  process.exit(1);
+  result.fail("nothing is clear: too little could be measured; try it on a quieter machine");
 }
 progress("");
 result.finish();

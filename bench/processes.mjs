@@ -18,9 +18,10 @@ const ANSWER_MS_MAX = 120_000;
 
 const canPin = availableParallelism() > 1 && spawnSync("taskset", ["-V"]).status === 0;
 
-const running = new Set();
+/** Each with the signal that ends it when this process does. */
+const running = new Map();
 process.on("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
+  for (const [child, signal] of running) child.kill(signal);
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => process.exit(130));
 
@@ -35,15 +36,26 @@ export function fileLimit() {
   }
 }
 
-/** @returns a child process; it is killed with this one at the latest. */
-export function startPinned(core, file, args, stdio) {
+/** @returns a child process; it is ended with this one at the latest. */
+export function startPinned(core, file, args, stdio, lastSignal = "SIGKILL") {
   const isPinned = canPin && core !== ANY_CORE;
   const child = isPinned
     ? spawn("taskset", ["-c", String(core), file, ...args], { stdio })
     : spawn(file, args, { stdio });
-  running.add(child);
+  running.set(child, lastSignal);
   child.once("exit", () => running.delete(child));
   return child;
+}
+
+/**
+ * Starts a suite. It has processes of its own, and ends them where it is asked to end: killed it
+ * would leave them.
+ * @param {string[]} argv of Node
+ * @param {"pipe" | "inherit"} progress what becomes of its standard error, where progress goes
+ */
+export function startSuite(argv, progress) {
+  const stdio = ["ignore", progress === "inherit" ? 2 : "ignore", progress];
+  return startPinned(ANY_CORE, process.execPath, argv, stdio, "SIGTERM");
 }
 
 async function within(promise, ms, what) {

@@ -168,12 +168,14 @@ function bubbleTable({ seconds, types }) {
 function doctorText({ loopUtilization, loopDelayMs, cpu, gc, seconds, memory, resources }) {
   const open = Object.entries(resources).map(([type, count]) => `${count} ${type}`);
   const perSecond = (ms) => `${(ms / seconds).toFixed(2)} ms/s`;
+  const share = (value) => percent(value).trim();
+  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
   return [
-    `event loop    busy ${percent(loopUtilization).trim()} of the time`,
+    `event loop    busy ${share(loopUtilization)} of the time`,
     `timer of 10 ms  p50 ${loopDelayMs.p50.toFixed(1)} ms, p99 ${loopDelayMs.p99.toFixed(1)} ms`,
-    `CPU           user ${percent(cpu.user).trim()}, system ${percent(cpu.system).trim()} of a core`,
+    `CPU           user ${share(cpu.user)}, system ${share(cpu.system)} of a core`,
     `collections   ${gc.count}, ${perSecond(gc.totalMs)}, longest ${gc.maxMs.toFixed(2)} ms`,
-    `memory        ${(memory.rss / 1e6).toFixed(1)} MB resident, ${(memory.heapUsed / 1e6).toFixed(1)} MB heap`,
+    `memory        ${megabytes(memory.rss)} resident, ${megabytes(memory.heapUsed)} heap`,
     `open          ${open.join(", ")}`,
   ].join("\n");
 }

@@ -5,8 +5,8 @@
 import { FIGURES } from "./figures.mjs";
 import { shown } from "./result-table.mjs";
 import { words } from "./rounds.mjs";
-import { oursBesideOthers, SIDES } from "./sides.mjs";
-import { spread } from "./spread.mjs";
+import { PAIRS, SIDES } from "./sides.mjs";
+import { ratiosByRound, spread } from "./spread.mjs";
 
 /** @typedef {ReturnType<import("./result.mjs").Result["document"]>} Document */
 /** @typedef {Record<string, Document>} Documents by name, which the result's file has */
@@ -14,13 +14,6 @@ import { spread } from "./spread.mjs";
  *   load: import("./result.mjs").Load}} Column `load`: what a row's load has to agree with */
 
 const NAMES = Object.keys(SIDES);
-/** Who is put beside whom: the same transport, and those of which more is claimed. */
-const PAIRS = [
-  { side: "tcp-epoll bare", against: "C epoll" },
-  { side: "tcp-epoll bare", against: "node:net" },
-  ...oursBesideOthers(NAMES),
-  { side: "holdfast tcp-epoll", against: "uWebSockets.js" },
-];
 
 function echoColumn(name, connections, inFlight, bytes) {
   const size = bytes < 1_024 ? `${bytes} B` : `${bytes / 1_024} KB`;
@@ -164,10 +157,7 @@ function ratioCell(column, documents, side, against) {
   const own = rows.find((row) => row.side === side);
   const other = rows.find((row) => row.side === against);
   if (own === undefined || other === undefined) return "";
-  const ratios = own.values
-    .map((value, round) => [value, other.values[round] ?? null])
-    .filter(([value, beside]) => value !== null && beside !== null && beside > 0)
-    .map(([value, beside]) => value / beside);
+  const ratios = ratiosByRound(own.values, other.values).filter((ratio) => ratio !== null);
   if (ratios.length === 0) return "";
   const { median } = spread(ratios);
   const isBehind = own.better === "less" ? median > 1 : median < 1;

@@ -69,7 +69,8 @@ function block(load, rows) {
 }
 
 /** @returns the whole result; what was left out and thrown away stands at its end */
-export function resultTable({ rows, skipped, discarded, unmeasured, passed, seconds }) {
+export function resultTable(document) {
+  const { rows, skipped, discarded, unmeasured, failures, passed, seconds } = document;
   const blocks = [...byLoad(rows)].map(([load, own]) => block(load, own));
   const left = skipped.map(({ side, why }) => `skipped: ${side} (${why})`);
   const busy = unmeasured.map(
@@ -85,5 +86,5 @@ export function resultTable({ rows, skipped, discarded, unmeasured, passed, seco
         : `${verdicts.length - missed} of ${verdicts.length} targets met`;
   const thrown = discarded.length === 0 ? "" : `; ${discarded.length} measurements thrown away`;
   const end = `${passed ? "PASSED" : "FAILED"} in ${seconds} s: ${verdict}${thrown}`;
-  return [...blocks, ...left, ...busy, end].join("\n\n");
+  return [...blocks, ...left, ...busy, ...failures, end].join("\n\n");
 }

@@ -1,12 +1,13 @@
 // What a suite found out, as one JSON document: `--json` prints it, `--out FILE` writes it, and the
 // table is a rendering of it. Documents of two runs can be compared by `bench:compare`, and the
 // tables of the README are made of those in results/.
-import { writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { progress, refuse } from "./command-line.mjs";
 import { FIGURES } from "./figures.mjs";
 import { machineFacts, versionFacts } from "./machine.mjs";
 import { resultTable } from "./result-table.mjs";
-import { spread } from "./spread.mjs";
+import { ratiosByRound, spread } from "./spread.mjs";
 
 /** Its number changes when a field changes its meaning or goes; new fields do not change it. */
 export const RESULT_SCHEMA = "holdfast-bench.result/1";
@@ -33,11 +34,21 @@ export class Result {
   #skipped = [];
   #discarded = [];
   #unmeasured = [];
+  #failures = [];
 
-  /** @param flags as readFlags() gave them, `json` and `out` among them */
+  /**
+   * Ends this process where `out` cannot be written: later it would cost minutes of measurement.
+   * @param flags as readFlags() gave them, `json` and `out` among them
+   */
   constructor(suite, flags) {
     this.#suite = suite;
     this.#flags = flags;
+    if (flags.out !== "") openDocument(flags.out);
+  }
+
+  /** What was added so far. */
+  get rows() {
+    return [...this.#rows];
   }
 
   /** A side that was not measured, and what would have to be done to measure it. */
@@ -58,15 +69,25 @@ export class Result {
     this.#unmeasured.push({ side, load });
   }
 
+  /** What else keeps a run from having shown what it was to show: it has not passed. */
+  fail(why) {
+    progress(why);
+    this.#failures.push(why);
+  }
+
   /**
    * @param {{side: string, load: Load, figure: string, values: (number | null)[],
    *   target?: Target | null, isMet?: boolean, note?: string}} row with a value for every round;
-   *   isMet: where another rule than that of the median says whether the target was met
+   *   isMet: where another rule than that of the median says whether the target was met. A target
+   *   that nothing is known of fails the run.
    */
   add({ side, load, figure, values, target = null, isMet, note = "" }) {
     const { unit, better, isClaim = false } = FIGURES[figure];
     const known = values.filter((value) => value !== null);
-    if (known.length === 0) return;
+    if (known.length === 0) {
+      if (target !== null) this.fail(`${side}: ${FIGURES[figure].title} is not known`);
+      return;
+    }
     const figures = spread(known);
     const passed = target === null ? null : (isMet ?? isWithin(figures.median, target));
     this.#rows.push({
@@ -77,7 +98,8 @@ export class Result {
 
   /**
    * Puts a side's figure beside that of another under the same load. Pairs of one round saw the
-   * same machine, so the ratio is the median of theirs. Without rows of both nothing happens.
+   * same machine, so the ratio is the median of theirs. Without rows of both nothing happens; with
+   * rows of both and no round in common, a target fails the run.
    * @param {{side: string, against: string, load: Load, figure: string, target?: Target | null,
    *   isMet?: boolean}} pair isMet: as in add()
    */
@@ -85,12 +107,12 @@ export class Result {
     const own = this.#find(side, load, figure);
     const other = this.#find(against, load, figure);
     if (own === undefined || other === undefined) return;
-    const values = own.values.map((value, round) => {
-      const beside = other.values[round] ?? null;
-      return value === null || beside === null || beside === 0 ? null : value / beside;
-    });
+    const values = ratiosByRound(own.values, other.values);
     const known = values.filter((value) => value !== null);
-    if (known.length === 0) return;
+    if (known.length === 0) {
+      if (target !== null) this.fail(`${side} beside ${against}: no round has both`);
+      return;
+    }
     const figures = spread(known);
     const passed = target === null ? null : (isMet ?? isWithin(figures.median, target));
     own.ratios.push({ against, values, ...figures, target, passed });
@@ -115,12 +137,14 @@ export class Result {
       passed:
         this.#rows.length > 0 &&
         this.#unmeasured.length === 0 &&
+        this.#failures.length === 0 &&
         verdicts.every((passed) => passed !== false),
       machine: this.#machine,
       versions: versionFacts(),
       skipped: this.#skipped,
       discarded: this.#discarded,
       unmeasured: this.#unmeasured,
+      failures: this.#failures,
       rows: this.#rows,
     };
   }
@@ -129,9 +153,19 @@ export class Result {
   finish() {
     const document = this.document();
     const { json, out } = this.#flags;
-    if (out !== "") writeDocument(out, document);
     console.log(json ? JSON.stringify(document, null, 2) : resultTable(document));
+    if (out !== "") writeDocument(out, document);
     process.exit(document.passed ? 0 : 1);
+  }
+}
+
+/** Sees whether it can be written. What an earlier run left stays until this one has a result. */
+function openDocument(file) {
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    closeSync(openSync(file, "a"));
+  } catch (error) {
+    refuse(`--out ${file} cannot be written (${error.code})`);
   }
 }
 

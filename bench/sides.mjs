@@ -70,19 +70,38 @@ export const PUBLISHING = Object.keys(SIDES).filter((name) => {
 });
 
 /**
- * Holdfast's sides and whoever of the others speaks over the same transport; its bare transport is
- * no other.
- * @returns {{side: string, against: string}[]}
+ * Who is put beside whom, in every suite and table: whoever speaks over the same transport, and
+ * over TCP uWebSockets.js, of which more is claimed.
  */
-export function oursBesideOthers(names) {
-  return names
-    .filter((name) => SIDES[name].isOurs)
-    .flatMap((side) =>
-      names
-        .filter((name) => !SIDES[name].isOurs && name !== "tcp-epoll bare")
-        .filter((name) => SIDES[name].transport === SIDES[side].transport)
-        .map((against) => ({ side, against })),
-    );
+const BESIDE = {
+  "tcp-epoll bare": ["C epoll", "node:net", "uWebSockets.js"],
+  "holdfast tcp-epoll": ["C epoll", "node:net", "nats-server", "mosquitto", "uWebSockets.js"],
+  "holdfast tcp-net": ["C epoll", "node:net", "nats-server", "mosquitto"],
+  "holdfast websocket": ["uWebSockets.js", "ws", "Socket.IO"],
+};
+
+/** @type {{side: string, against: string}[]} */
+export const PAIRS = Object.entries(BESIDE).flatMap(([side, others]) =>
+  others.map((against) => ({ side, against })),
+);
+
+/**
+ * Adds the ratios of all pairs of which both were measured under this load.
+ * @param {import("./result.mjs").Result} result
+ * @param {{side: string, against: string, max: number}[]} targets of some of the pairs
+ */
+export function comparePairs(result, load, figure, targets = []) {
+  for (const pair of PAIRS) {
+    const target = targets.find((one) => isSamePair(one, pair));
+    result.compare({ ...pair, load, figure, target: target ? { max: target.max } : null });
+  }
+  const stray = targets.find((one) => !PAIRS.some((pair) => isSamePair(one, pair)));
+  // It would never be judged.
+  if (stray) throw new Error(`${stray.side} is not put beside ${stray.against}`);
+}
+
+function isSamePair(one, other) {
+  return one.side === other.side && one.against === other.against;
 }
 
 /** @returns why a side cannot be measured here, and what would mend it; null: it can. */
@@ -150,7 +169,6 @@ async function startProgram(program, core) {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-bench-"));
   const config = join(folder, `${program}.conf`);
   const listener = `listener ${port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n`;
-  // No limit of queued messages: what a subscriber has not read is what it is measured at.
   const nats = `listen: "127.0.0.1:${port}"\nmax_connections: 100000\n`;
   writeFileSync(config, program === "mosquitto" ? listener : nats);
   const child = startPinned(core, program, ["-c", config], ["ignore", "ignore", "ignore"]);

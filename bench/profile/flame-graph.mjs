@@ -1,5 +1,5 @@
-// A flame graph as one HTML file without anything from elsewhere: width is share, the outermost frame
-// stands on top; a click shows one frame as the whole.
+// A flame graph as one HTML file without anything from elsewhere: width is share, the outermost
+// frame stands on top; a click shows one frame as the whole.
 
 import { totalOf } from "./frame-tree.mjs";
 

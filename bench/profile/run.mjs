@@ -1,5 +1,5 @@
-// One profile: a server under a tool, a scenario's load on it, and an end in order, so that the tool
-// writes what it saw.
+// One profile: a server under a tool, a scenario's load on it, and an end in order, so that the
+// tool writes what it saw.
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";

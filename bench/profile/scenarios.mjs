@@ -6,7 +6,7 @@ import { assertDelivered, Subscribers } from "../load/subscribers.mjs";
 /** Bytes of an event's payload, as in bench:fanout. */
 const EVENT_BYTES = 64;
 /** Connections of a storm: opened and closed so many at a time, for as long as it lasts. */
-const STORM = { round: 2_000, held: 200 };
+const STORM = { round: 20_000, held: 200 };
 
 /**
  * @typedef {{pid: number, ports: Record<string, number>, warmup: number, seconds: number,

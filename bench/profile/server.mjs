@@ -1,9 +1,9 @@
-// The server that is profiled: method `echo`, no log, no admin. Whoever profiles it tells
-// it over a Unix socket when to begin, what to do and when to end, so that standard input and output
-// stay the tool's, and only the loaded server is in the profile.
+// The server that is profiled: method `echo`, no log, no admin. Whoever profiles it tells it over a
+// Unix socket when to begin, what to do and when to end, so that standard input and output stay the
+// tool's, and only the loaded server is in the profile.
 //   server.mjs DIST CONTROL_SOCKET TCP_TRANSPORT
-// A line in, a line of JSON out: `served`, `begin KIND`, `end FILE`. When the socket
-// ends, the server stops in order and the process ends by itself.
+// A line in, a line of JSON out: `served`, `begin KIND`, `end FILE`. When the socket ends, the
+// server stops in order and the process ends by itself.
 import { connect } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";

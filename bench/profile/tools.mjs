@@ -34,7 +34,7 @@ const PERF_TEXT_BYTES_MAX = 1024 * 1024 * 1024;
  *   dist: string, seconds: number, out: string}} Job
  */
 
-/** Each tool: the kinds of profile that it knows, why it cannot be used here ("": it can), and run. */
+/** Each tool: the kinds of profile that it knows; why it cannot be used here ("": it can); run. */
 export const TOOLS = {
   clinic: { kinds: Object.keys(CLINIC_KINDS), missing: clinicMissing, run: runClinic },
   node: { kinds: ["flame", "doctor", "bubbleprof", "heap"], missing: () => "", run: runNode },
@@ -120,12 +120,14 @@ function perfMissing() {
   return run.status === 0 ? "" : `perf cannot record here: ${reason(run)}`;
 }
 
-/** @returns {Promise<Seen>} with native and kernel frames; what JavaScript was inlined is not told */
+/** @returns {Promise<Seen>} with native and kernel frames; inlined JavaScript is not told apart */
 async function runPerf({ title, scenario, dist, seconds, out }) {
   const data = join(out, "perf.data");
   // With the flag V8 begins a log as well, in the folder where it was started.
   const log = join(out, "v8.log");
   const noLog = ["--no-logfile-per-isolate", `--logfile=${log}`];
+  // It would be kept as another file.
+  rmSync(data, { force: true });
   let map = "";
   let tree;
   try {

@@ -9,18 +9,17 @@ import { generatorNote, runEcho, UNDER_WAY_BYTES_MAX } from "../load/load-client
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
 import { runRounds, words } from "../rounds.mjs";
-import { present, SIDES, startSide } from "../sides.mjs";
+import { comparePairs, present, SIDES, startSide } from "../sides.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Of those that echo, in the order of a round. */
 const NAMES = Object.keys(SIDES).filter((name) => SIDES[name].program === undefined);
 /**
- * Who is put beside whom, and how much CPU time per message it may use of the other's: with any
- * number in flight, or by how many there are. Targets are for small messages: with large ones
- * everybody copies bytes.
+ * How much CPU time per message a side may use of another's: with any number in flight, or by how
+ * many there are. Targets are for small messages: with large ones everybody copies bytes.
  */
-const RATIOS = [
+const TARGETS = [
   { side: "tcp-epoll bare", against: "C epoll", max: { 1: 1.2, 16: 1.6 } },
   { side: "tcp-epoll bare", against: "node:net", max: 0.6 },
   { side: "tcp-epoll bare", against: "uWebSockets.js", max: 0.8 },
@@ -35,9 +34,8 @@ const flags = readFlags({
   "in-flight": { default: "1,16", list: true, range: [1, 127] },
   bytes: { default: "32,1024,16384", list: true, range: [32, 60_000] },
   seconds: { default: "3", range: [0.1, 60] },
-  warmup: { default: "1", range: [0, 60] },
+  warmup: { default: "1", range: [0.1, 60] },
   rounds: { default: "5", range: [1, 50] },
-  // Those that they are compared with come along.
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
 });
@@ -47,9 +45,8 @@ if (Math.max(...flags.connections) > fileLimit() - 100) {
 }
 
 const result = new Result("echo", flags);
-const peers = RATIOS.filter(({ side }) => flags.only.includes(side)).map(({ against }) => against);
 const sides = present(
-  NAMES.filter((name) => flags.only.includes(name) || peers.includes(name)),
+  NAMES.filter((name) => flags.only.includes(name)),
   result,
 );
 
@@ -71,15 +68,12 @@ async function measure(name, { connections, inFlight, bytes }) {
   }
 }
 
-function compare(load) {
-  for (const { side, against, max } of RATIOS) {
-    const bound = typeof max === "number" ? max : max[load.inFlight];
-    const isTarget = bound !== undefined && load.bytes === TARGET_BYTES;
-    result.compare({
-      ...{ side, against, load, figure: "cpuPerMessage" },
-      target: isTarget ? { max: bound } : null,
-    });
-  }
+function targetsOf({ inFlight, bytes }) {
+  if (bytes !== TARGET_BYTES) return [];
+  return TARGETS.map(({ max, ...pair }) => ({
+    ...pair,
+    max: typeof max === "number" ? max : max[inFlight],
+  })).filter(({ max }) => max !== undefined);
 }
 
 async function run(load) {
@@ -91,7 +85,7 @@ async function run(load) {
   }
   const { rounds } = flags;
   await runRounds(result, { rounds, sides, load, measure: (name) => measure(name, load) });
-  compare(load);
+  comparePairs(result, load, "cpuPerMessage", targetsOf(load));
 }
 
 for (const bytes of flags.bytes) {

@@ -11,7 +11,7 @@ import { watchCores } from "../machine.mjs";
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
-import { oursBesideOthers, PUBLISHING, present, startSide } from "../sides.mjs";
+import { comparePairs, PUBLISHING, present, startSide } from "../sides.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -22,7 +22,7 @@ const flags = readFlags({
   subscribers: { default: "1,10,100,1000,10000", list: true, range: [1, 100_000] },
   bytes: { default: "64", range: [PAYLOAD_BYTES_MIN, 8_000] },
   seconds: { default: "2", range: [0.1, 60] },
-  warmup: { default: "1", range: [0, 60] },
+  warmup: { default: "1", range: [0.1, 60] },
   rounds: { default: "5", range: [1, 50] },
   only: { default: PUBLISHING.join(","), list: true, words: PUBLISHING },
   dist: { default: join(dirname(here), "dist") },
@@ -64,9 +64,7 @@ for (const subscribers of flags.subscribers) {
   const load = { subscribers, bytes: flags.bytes };
   const { rounds } = flags;
   await runRounds(result, { rounds, sides, load, measure: (name) => measure(name, load) });
-  for (const pair of oursBesideOthers(sides)) {
-    result.compare({ ...pair, load, figure: "cpuPerDelivery" });
-  }
+  comparePairs(result, load, "cpuPerDelivery");
 }
 progress("");
 result.finish();

@@ -7,20 +7,12 @@ import { progress, readFlags } from "../command-line.mjs";
 import { runEcho } from "../load/load-client.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
-import { present, SIDES, startSide } from "../sides.mjs";
+import { comparePairs, present, SIDES, startSide } from "../sides.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Those in Node: only they have a heap. */
 const NAMES = Object.keys(SIDES).filter((name) => SIDES[name].script?.endsWith(".mjs"));
-const RATIOS = [
-  { side: "tcp-epoll bare", against: "node:net" },
-  { side: "holdfast tcp-epoll", against: "node:net" },
-  { side: "holdfast tcp-net", against: "node:net" },
-  { side: "holdfast websocket", against: "uWebSockets.js" },
-  { side: "holdfast websocket", against: "ws" },
-  { side: "holdfast websocket", against: "Socket.IO" },
-];
 const MILLION = 1e6;
 const NODE_FLAGS = ["--import", join(here, "gc-watch.mjs")];
 
@@ -30,7 +22,7 @@ const flags = readFlags({
   bytes: { default: "32,1024", list: true, range: [32, 16_384] },
   // Long enough for many collections, and for some of the old generation.
   seconds: { default: "10", range: [0.1, 60] },
-  warmup: { default: "2", range: [0, 60] },
+  warmup: { default: "2", range: [0.1, 60] },
   rounds: { default: "3", range: [1, 50] },
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
@@ -73,9 +65,7 @@ async function measure(name, { inFlight, bytes }) {
 for (const bytes of flags.bytes) {
   const load = { connections, inFlight: flags["in-flight"], bytes };
   await runRounds(result, { rounds, sides, load, measure: (name) => measure(name, load) });
-  for (const { side, against } of RATIOS) {
-    result.compare({ side, against, load, figure: "allocated" });
-  }
+  comparePairs(result, load, "allocated");
 }
 progress("");
 result.finish();

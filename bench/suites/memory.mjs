@@ -11,7 +11,7 @@ import { MEMORY_NODE_FLAGS, settledResidentBytes } from "../process-memory.mjs";
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
-import { isNode, oursBesideOthers, present, SIDES, startSide } from "../sides.mjs";
+import { comparePairs, isNode, present, SIDES, startSide } from "../sides.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -87,8 +87,6 @@ function figuresOf(points) {
 
 const idle = { connections: steps.at(-1) };
 await runRounds(result, { rounds: flags.rounds, sides, load: idle, measure });
-for (const pair of oursBesideOthers(sides)) {
-  result.compare({ ...pair, load: idle, figure: "residentPerConnection" });
-}
+comparePairs(result, idle, "residentPerConnection");
 progress("");
 result.finish();

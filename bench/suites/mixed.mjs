@@ -10,20 +10,13 @@ import { loadClientName, runEcho, startHolder } from "../load/load-client.mjs";
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
-import { present, SIDES, startSide } from "../sides.mjs";
+import { comparePairs, present, SIDES, startSide } from "../sides.mjs";
+import { ratiosByRound } from "../spread.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Of those that echo, in the order of a round. */
 const NAMES = Object.keys(SIDES).filter((name) => SIDES[name].program === undefined);
-const RATIOS = [
-  { side: "tcp-epoll bare", against: "C epoll" },
-  { side: "holdfast tcp-epoll", against: "node:net" },
-  { side: "holdfast tcp-net", against: "node:net" },
-  { side: "holdfast websocket", against: "uWebSockets.js" },
-  { side: "holdfast websocket", against: "ws" },
-  { side: "holdfast websocket", against: "Socket.IO" },
-];
 /** A server that leaves more than this share unanswered in the end did not keep up. */
 const BEHIND_SHARE_MAX = 0.01;
 /** Once the idle ones are there, what their coming left behind is done with. */
@@ -34,7 +27,7 @@ const flags = readFlags({
   busy: { default: "100", range: [1, 10_000] },
   rate: { default: "2000", range: [1, 200_000] },
   seconds: { default: "5", range: [0.1, 60] },
-  warmup: { default: "1", range: [0, 60] },
+  warmup: { default: "1", range: [0.1, 60] },
   rounds: { default: "5", range: [1, 50] },
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
@@ -89,10 +82,7 @@ function besideNone(rows) {
       ({ side, figure, load }) => side === row.side && figure === row.figure && load.idle === 0,
     );
     if (figure === undefined || none === undefined || row.load.idle === 0) continue;
-    const values = row.values.map((value, round) => {
-      const beside = none.values[round];
-      return value === null || beside === null || beside === 0 ? null : value / beside;
-    });
+    const values = ratiosByRound(row.values, none.values);
     result.add({ side: row.side, load: row.load, figure, values });
   }
 }
@@ -100,10 +90,8 @@ function besideNone(rows) {
 for (const idle of flags.idle) {
   const load = { idle, busy, perSecond: rate };
   await runRounds(result, { rounds, sides, load, measure: (name) => measure(name, load) });
-  for (const { side, against } of RATIOS) {
-    for (const figure of ["p99", "cpuPerMessage"]) result.compare({ side, against, load, figure });
-  }
+  for (const figure of ["p99", "cpuPerMessage"]) comparePairs(result, load, figure);
 }
-besideNone(result.document().rows);
+besideNone(result.rows);
 progress("");
 result.finish();

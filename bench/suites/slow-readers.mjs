@@ -17,7 +17,7 @@ import {
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
-import { isNode, oursBesideOthers, PUBLISHING, present, SIDES, startSide } from "../sides.mjs";
+import { comparePairs, isNode, PUBLISHING, present, SIDES, startSide } from "../sides.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -100,7 +100,7 @@ for (const stalled of [0, flags.stalled]) {
   const load = { stalled, subscribers: count, bytes, publishesPerSecond: rate, seconds };
   const { rounds } = flags;
   await runRounds(result, { rounds, sides, load, measure: (name) => measure(name, load) });
-  for (const pair of oursBesideOthers(sides)) result.compare({ ...pair, load, figure: "p99" });
+  comparePairs(result, load, "p99");
 }
 progress("");
 result.finish();

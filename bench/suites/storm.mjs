@@ -10,29 +10,20 @@ import { watchCores } from "../machine.mjs";
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
-import { present, SIDES, startSide } from "../sides.mjs";
+import { comparePairs, present, SIDES, startSide } from "../sides.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Of those that echo, in the order of a round. */
 const NAMES = Object.keys(SIDES).filter((name) => SIDES[name].program === undefined);
-/** Who is put beside whom; what it may cost of the other, at most, is a target. */
-const RATIOS = [
-  { side: "tcp-epoll bare", against: "C epoll" },
-  { side: "tcp-epoll bare", against: "node:net", max: 0.666 },
-  { side: "holdfast tcp-epoll", against: "node:net" },
-  { side: "holdfast tcp-net", against: "node:net" },
-  { side: "holdfast websocket", against: "uWebSockets.js" },
-  { side: "holdfast websocket", against: "ws" },
-  { side: "holdfast websocket", against: "Socket.IO" },
-];
+/** What a connect may cost of another's, at most. */
+const TARGETS = [{ side: "tcp-epoll bare", against: "node:net", max: 0.666 }];
 /** Connections that come and go before the clock is read: the server's code is compiled then. */
 const WARMUP = 3_000;
 
 const flags = readFlags({
   connections: { default: "12000", range: [100, 100_000] },
   rounds: { default: "5", range: [1, 50] },
-  // Those that they are compared with come along.
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
 });
@@ -43,9 +34,8 @@ if (connections > fileLimit() - 100) {
 }
 
 const result = new Result("storm", flags);
-const peers = RATIOS.filter(({ side }) => flags.only.includes(side)).map(({ against }) => against);
 const sides = present(
-  NAMES.filter((name) => flags.only.includes(name) || peers.includes(name)),
+  NAMES.filter((name) => flags.only.includes(name)),
   result,
 );
 
@@ -67,9 +57,6 @@ async function measure(name) {
 
 const load = { connections };
 await runRounds(result, { rounds, sides, load, measure });
-for (const { side, against, max } of RATIOS) {
-  const target = max === undefined ? null : { max };
-  result.compare({ side, against, load, figure: "cpuPerConnect", target });
-}
+comparePairs(result, load, "cpuPerConnect", TARGETS);
 progress("");
 result.finish();

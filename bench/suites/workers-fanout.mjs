@@ -13,6 +13,7 @@ import { startHoldfast, stopHoldfast } from "../probe-run.mjs";
 import { Answering, ANY_CORE, fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
+import { comparePairs } from "../sides.mjs";
 import { spread } from "../spread.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -165,9 +166,7 @@ await runRounds(result, {
   ...{ rounds: flags.rounds, sides: Object.keys(sides), load },
   measure: (name) => measure(name, sides[name]),
 });
-for (const figure of ["cpuPerDelivery", "lastDelivery"]) {
-  result.compare({ side: OURS, against: BARE, load, figure });
-}
+for (const figure of ["cpuPerDelivery", "lastDelivery"]) comparePairs(result, load, figure);
 for (const side of Object.values(sides)) await side.stop();
 progress("");
 result.finish();

@@ -62,8 +62,8 @@ class OwnServer implements ScenarioServer {
   readonly #ports: Ports;
   readonly #clock: Clock;
   #child: ChildProcess;
-  /** A probe that is ended at once takes its server along. */
-  readonly #onExit: () => void = () => void this.#child.kill("SIGKILL");
+  /** Resolves with the process that follows one that was crashed. */
+  #next: Promise<unknown> = Promise.resolve();
 
   private constructor(
     flags: readonly string[],
@@ -82,7 +82,6 @@ class OwnServer implements ScenarioServer {
     };
     this.targets = parseTargets([endpoints[over]]);
     this.serverSources = parseServerSources([endpoints.admin]);
-    process.once("exit", this.#onExit);
   }
 
   static async start(
@@ -104,7 +103,11 @@ class OwnServer implements ScenarioServer {
     for (const { pid } of workers ?? []) process.kill(pid, "SIGKILL");
     this.#child.kill("SIGKILL");
     await ended;
-    this.#child = (await startServe(this.#flags, this.#ports, this.#clock)).child;
+    const next = startServe(this.#flags, this.#ports, this.#clock, (child) => {
+      this.#child = child;
+    });
+    this.#next = next.catch(() => {});
+    await next;
   }
 
   async replaceWorkers(): Promise<void> {
@@ -119,7 +122,8 @@ class OwnServer implements ScenarioServer {
   }
 
   async stop(): Promise<void> {
-    process.off("exit", this.#onExit);
+    // One that is being started would not hear that it is to end.
+    await this.#next;
     const child = this.#child;
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "exit");
@@ -138,14 +142,27 @@ interface Started {
   readonly endpoints: Readonly<Record<Listener, string>>;
 }
 
-/** Resolves when it serves. */
-async function startServe(flags: readonly string[], ports: Ports, clock: Clock): Promise<Started> {
+/**
+ * Resolves when it serves.
+ * @param onSpawned is told of the process at once
+ */
+async function startServe(
+  flags: readonly string[],
+  ports: Ports,
+  clock: Clock,
+  onSpawned: (child: ChildProcess) => void = () => {},
+): Promise<Started> {
   const hosts = ["--tcp-host", "127.0.0.1", "--websocket-host", "127.0.0.1"];
   const places = ["tcp", "websocket", "admin"] as const;
   const given = places.flatMap((place) => [`--${place}-port`, String(ports[place])]);
   const log = ["--log-pretty", "false", "--log-level", "info"];
   const args = [PROGRAM, "serve", ...hosts, ...given, ...log, ...flags];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  onSpawned(child);
+  // A probe that is ended at once takes its server along.
+  const onExit = (): void => void child.kill("SIGKILL");
+  process.once("exit", onExit);
+  child.once("exit", () => void process.off("exit", onExit));
   let complaint = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     complaint += text;

@@ -352,15 +352,14 @@ export class Generator implements ConnectionOwner, DialogueEvents {
     this.#held.faulty.add(connection);
   }
 
-  /** Draws these shares of the connections that are fit; what is under way is not spoilt. */
+  /** Draws these shares of the connections, at least one of each that is asked for. */
   misbehave({ slowReader, halfOpen }: Pick<Faults, "slowReader" | "halfOpen">): void {
     this.#dismissCarrier();
-    for (const connection of [...this.#held.fit]) {
-      const draw = this.#prng.float();
-      if (draw >= slowReader + halfOpen) continue;
-      if (connection.waiting > 0 || connection.isPublisher) continue;
+    const drawn = this.#held.drawMany(this.#prng, slowReader + halfOpen);
+    const silent = Math.round((drawn.length * halfOpen) / (slowReader + halfOpen));
+    for (const [index, connection] of drawn.entries()) {
       this.#held.remove(connection);
-      this.#spoil(connection, draw >= slowReader);
+      this.#spoil(connection, index < silent);
     }
   }
 

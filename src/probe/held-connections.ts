@@ -61,4 +61,21 @@ export class HeldConnections {
     }
     return this.fit[drawn]!;
   }
+
+  /**
+   * Draws this share of those that are fit, and one at least, without publishers and without those
+   * that have an answer to come: what is under way is not to be spoilt.
+   */
+  drawMany(prng: Prng, share: number): readonly ProbeConnection[] {
+    const rest = this.fit.filter(({ waiting, isPublisher }) => waiting === 0 && !isPublisher);
+    const wanted = Math.min(rest.length, Math.max(1, Math.round(this.fit.length * share)));
+    const drawn: ProbeConnection[] = [];
+    while (drawn.length < wanted) {
+      const index = prng.int(0, rest.length - 1);
+      drawn.push(rest[index]!);
+      rest[index] = rest.at(-1)!;
+      rest.pop();
+    }
+    return drawn;
+  }
 }

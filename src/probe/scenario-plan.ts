@@ -18,9 +18,7 @@ function phaseText({ connections, traffic }: Scenario, phase: Phase): string {
     }
     case "hold":
     case "fault": {
-      const isTimed =
-        phase.kind === "hold" || phase.fault === "burst" || phase.fault === "misbehave";
-      const time = isTimed ? ` ${formatDuration(phase.durationMs)}` : "";
+      const time = "durationMs" in phase ? ` ${formatDuration(phase.durationMs)}` : "";
       const noun = traffic === "publish" ? "publishes" : "echoes";
       const rate = phase.perSecond === 0 ? "" : ` with ${noun} at ${formatRate(phase.perSecond)}`;
       return `${phase.name}${time}${rate}`;
@@ -32,8 +30,8 @@ function phaseText({ connections, traffic }: Scenario, phase: Phase): string {
 
 /**
  * The scenario at another size.
- * @param scale connections, topics and rates, as a share
- * @param timeScale how long it is held, as a share
+ * @param scale factor of connections, topics and rates, above 0
+ * @param timeScale factor of how long it is held, above 0; a second is the least
  */
 export function scaled(scenario: Scenario, scale: number, timeScale: number): Scenario {
   const sized = (count: number): number => Math.max(1, Math.round(count * scale));
@@ -46,12 +44,11 @@ export function scaled(scenario: Scenario, scale: number, timeScale: number): Sc
     }
     if (phase.kind === "recover") return phase;
     const perSecond = rate(phase.perSecond);
-    if (phase.kind === "hold") return { ...phase, perSecond, durationMs: time(phase.durationMs) };
-    const { slowReader, halfOpen, churnPerSecond } = phase.faults;
-    const faults = { slowReader, halfOpen, churnPerSecond: rate(churnPerSecond) };
-    const isTimed = phase.fault === "burst" || phase.fault === "misbehave";
-    const durationMs = isTimed ? time(phase.durationMs) : phase.durationMs;
-    return { ...phase, perSecond, faults, durationMs };
+    if (!("durationMs" in phase)) return { ...phase, perSecond };
+    const durationMs = time(phase.durationMs);
+    if (phase.kind === "hold") return { ...phase, perSecond, durationMs };
+    const churnPerSecond = rate(phase.faults.churnPerSecond);
+    return { ...phase, perSecond, durationMs, faults: { ...phase.faults, churnPerSecond } };
   });
   const { connections, topics } = scenario;
   return { ...scenario, phases, connections: sized(connections), topics: sized(topics) };

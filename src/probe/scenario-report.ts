@@ -19,9 +19,9 @@ export interface ScenariosReport {
   readonly argv: readonly string[];
   /** What was probed, for people: targets, or how the server was started. */
   readonly server: string;
-  /** Connections and rates, as a share of what the scenarios say. */
+  /** Connections and rates: times what the scenarios say. */
   readonly scale: number;
-  /** Durations of holds and faults, as a share of what the scenarios say. */
+  /** Durations of holds and faults: times what the scenarios say. */
   readonly timeScale: number;
   /** In the order in which they ran. */
   readonly scenarios: readonly ScenarioResult[];

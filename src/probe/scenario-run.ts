@@ -7,7 +7,6 @@ import { formatCount, formatDuration } from "./quantity.ts";
 import {
   exitCodeOf,
   type FaultFigures,
-  type Outcome,
   type Report,
   type StageReport,
   type StageVerdict,
@@ -18,13 +17,15 @@ import { assembleReport } from "./run-report.ts";
 import { failureCounts } from "./run-tally.ts";
 import { planText } from "./scenario-plan.ts";
 import type { ObjectiveResult, ScenarioResult, ScenarioVerdict } from "./scenario-report.ts";
-import type {
-  FaultPhase,
-  HoldPhase,
-  Phase,
-  RampPhase,
-  RecoverPhase,
-  Scenario,
+import {
+  type DisruptionPhase,
+  type FaultPhase,
+  type HoldPhase,
+  NO_FAULTS,
+  type Phase,
+  type RampPhase,
+  type RecoverPhase,
+  type Scenario,
 } from "./scenarios.ts";
 import type { RateSegment } from "./schedule.ts";
 import { generatorReasons, stageReport, stageSample } from "./stage-report.ts";
@@ -48,7 +49,6 @@ export interface ScenarioOptions extends ProbeOptions {
 const DELIVERY_MS = 1_000;
 /** A schedule without an end, which is ended by hand. */
 const ENDLESS_MS = 3_600_000;
-const NO_FAULTS: Faults = { slowReader: 0, halfOpen: 0, churnPerSecond: 0 };
 
 /**
  * @param isOwn whether the server may be restarted
@@ -134,9 +134,9 @@ class ScenarioRun {
       case "hold":
         return await this.#load(phase, NO_FAULTS);
       case "fault":
-        return phase.fault === "burst" || phase.fault === "misbehave"
+        return "faults" in phase
           ? await this.#load(phase, phase.faults)
-          : await this.#disrupt(phase, phase.fault);
+          : await this.#disrupt(phase);
       case "recover":
         return await this.#recover(phase);
     }
@@ -176,9 +176,10 @@ class ScenarioRun {
     return await this.#end(stage, phase);
   }
 
-  async #disrupt(phase: FaultPhase, fault: "crash" | "rolling-restart"): Promise<StageReport> {
+  async #disrupt(phase: DisruptionPhase): Promise<StageReport> {
     const run = this.#run;
     const { clock } = run.context;
+    const { fault, withinMs } = phase;
     const control = this.#options.control!;
     const stage = await this.#begin(phase, fault, null);
     const startAtMs = clock.now() + LEAD_MS;
@@ -195,14 +196,13 @@ class ScenarioRun {
       },
     );
     const isOver = (): boolean => this.#restoredMs > 0 && (fault === "crash" || this.#isAllHeld());
-    const isDue = (): boolean =>
-      isOver() || failure !== null || clock.now() - startAtMs > phase.durationMs;
+    const isDue = (): boolean => isOver() || failure !== null || clock.now() - startAtMs > withinMs;
     await this.#within(stage, phase, isDue);
     if (failure !== null) throw failure as Error;
     stage.operateMs = clock.now() - startAtMs;
     stage.connectMs = stage.operateMs;
     const text = fault === "crash" ? "the server serves again" : "all workers are new";
-    this.#timed(phase, text, isOver() ? stage.operateMs : null, phase.durationMs);
+    this.#timed(phase, text, isOver() ? stage.operateMs : null, withinMs);
     // After a crash clients are about to come back: that is the next phase's.
     if (phase.perSecond > 0) await this.#drain(stage, phase);
     return await this.#end(stage, phase);
@@ -240,7 +240,8 @@ class ScenarioRun {
   #areFaultyEnded(): boolean {
     const { generators } = this.#run;
     const faulty = generators.sum((state) => state.halfOpen + state.slowReaders);
-    return generators.sum((state) => state.faultyEnded) >= faulty;
+    // Where nobody fell silent, nobody was noticed.
+    return faulty > 0 && generators.sum((state) => state.faultyEnded) >= faulty;
   }
 
   #schedule(startAtMs: number, durationMs: number, perSecond: number): void {
@@ -339,7 +340,7 @@ class ScenarioRun {
 
   // Reports.
 
-  #result(verdict: ScenarioVerdict, reason: string): ScenarioResult {
+  #result(verdict: Exclude<ScenarioVerdict, "skipped">, reason: string): ScenarioResult {
     const { name, title, question } = this.#scenario;
     return {
       ...{ name, title, question, plan: planText(this.#scenario) },
@@ -348,11 +349,10 @@ class ScenarioRun {
     };
   }
 
-  #report(verdict: ScenarioVerdict, reason: string): Report {
-    const outcome: Outcome = verdict === "skipped" ? "error" : verdict;
+  #report(outcome: Exclude<ScenarioVerdict, "skipped">, reason: string): Report {
     const { title } = this.#scenario;
     const sentence =
-      verdict === "passed" ? `${title}: every objective holds.` : `${title}: ${reason}.`;
+      outcome === "passed" ? `${title}: every objective holds.` : `${title}: ${reason}.`;
     return assembleReport(this.#run, {
       ...({ command: "scenario", capacity: null, limit: null } as const),
       ...{ outcome, exitCode: exitCodeOf(outcome), sentence },

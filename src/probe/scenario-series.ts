@@ -2,6 +2,7 @@
 // that they end in.
 
 import type { Clock } from "../base/clock.ts";
+import { HoldfastError } from "../base/errors.ts";
 import type { Endpoint } from "../transport/endpoint.ts";
 import type { ClientOptions } from "./probe-options.ts";
 import { exitCodeOf, type Outcome } from "./report.ts";
@@ -41,6 +42,7 @@ export interface ScenarioServers {
 export interface SeriesOptions {
   /** At the size that is wanted. */
   readonly scenarios: readonly Scenario[];
+  /** Factors, for the report: {@link scenarios} have been scaled. */
   readonly scale: number;
   readonly timeScale: number;
   readonly probe: ClientOptions;
@@ -52,8 +54,6 @@ export interface SeriesView {
   ended(result: ScenarioResult): void;
 }
 
-/** Phases that open connections have a rate of their own. */
-const CONNECTS_PER_SECOND = 5_000;
 /** A scenario that the probe itself has spoilt is tried again: machines have bad moments. */
 const TRIES = 3;
 
@@ -87,21 +87,31 @@ async function conduct(
   const lack = scenarioLacks(scenario, servers.isOwn, probe.protocol);
   if (lack !== "") return withoutRun(scenario, "skipped", lack);
   for (let attempt = 1; ; attempt++) {
-    const server = await servers.start(scenario);
+    let server: ScenarioServer | null = null;
     try {
+      server = await servers.start(scenario);
       const { traffic, payloadBytes } = scenario;
       const { targets, serverSources, control } = server;
       const run: ScenarioOptions = {
-        ...{ ...probe, traffic, payloadBytes, connectPerSecond: CONNECTS_PER_SECOND },
+        ...{ ...probe, traffic, payloadBytes, connectPerSecond: fastestRamp(scenario) },
         ...{ targets, serverSources, control, scenario },
       };
       const result = await runScenario(run, context);
       if (result.verdict !== "generator-bound" || attempt === TRIES) return result;
       context.view.note(`${scenario.name}: GENERATOR-BOUND, ${result.reason}; it is tried again`);
+    } catch (error) {
+      // A server of ours that does not start, or does not do as it is told, has failed.
+      if (!(error instanceof HoldfastError) || error.code !== "HOLDFAST_WORKER_FAILED") throw error;
+      return withoutRun(scenario, "failed", error.message);
     } finally {
-      await server.stop();
+      await server?.stop();
     }
   }
+}
+
+/** What the generator processes have to manage. */
+function fastestRamp({ phases }: Scenario): number {
+  return Math.max(...phases.map((phase) => (phase.kind === "ramp" ? phase.connectPerSecond : 0)));
 }
 
 function withoutRun(scenario: Scenario, verdict: ScenarioVerdict, reason: string): ScenarioResult {

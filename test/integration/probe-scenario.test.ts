@@ -126,6 +126,23 @@ describe("against a server of its own", () => {
   });
 });
 
+describe("interrupted while its server is down,", () => {
+  it.each([0, 150, 400])("%i ms after it was crashed, it ends, and nothing is left", async (ms) => {
+    const ends: (() => void)[] = [];
+    const args = ["scenario", "reconnect-stampede", "--scale", "0.01", "--time-scale", "0.05"];
+    const probe = new ProbeProcess(args, (end) => ends.push(end));
+    const shown = await probe.wrote(/hold +100\/100/);
+    const target = /scenario (tcp:\S+)/.exec(shown)![1]!;
+    for (let tries = 0; tries < 200 && (await isListening(target)); tries++) await delay(10);
+    await delay(ms);
+    probe.signal("SIGINT");
+    const { code } = await probe.ended;
+    for (const end of ends) end();
+    expect(code).toBe(105);
+    expect(await isListening(target)).toBe(false);
+  });
+});
+
 describe("against a server of somebody else", () => {
   let server: ServerProcess;
   const ends: (() => unknown)[] = [];

@@ -32,13 +32,14 @@ const VERDICTS: Readonly<Record<string, ScenarioVerdict>> = {
 const REASONS: Readonly<Record<string, string>> = {
   "slow-consumers": "an objective was missed in 1% stop reading",
   "echo-burst": "the probe was late in burst: lateness p99 61.2 ms, 50.0 ms are allowed",
-  "rolling-restart": "it needs a server with workers that the probe may restart: give --serve",
+  "rolling-restart":
+    "it needs a server with workers that the probe may restart: leave --target away",
 };
 
 /** As long as the phase of a made-up run takes. */
 function secondsOf(phase: Phase, { connections }: Scenario): number {
   if (phase.kind === "ramp") return Math.max(1, Math.round(connections / phase.connectPerSecond));
-  if (phase.kind === "recover") return 4;
+  if (!("durationMs" in phase)) return 4;
   return Math.max(2, Math.round(phase.durationMs / 1_000));
 }
 
@@ -94,7 +95,7 @@ function operationsOf(scenario: Scenario, part: Part): StageReport["operations"]
   const kind: OperationKind | "none" = scenario.traffic;
   const count = perSecond * (to - from);
   if (kind === "none" || count === 0) return {};
-  const churned = phase.kind === "fault" ? phase.faults.churnPerSecond * (to - from) : 0;
+  const churned = "faults" in phase ? phase.faults.churnPerSecond * (to - from) : 0;
   return {
     ...(churned === 0 ? {} : { connect: operations(churned, churned, 100, 99.8) }),
     [kind]: operations(count, count, perSecond, perSecond * 0.9994),

@@ -91,7 +91,7 @@ describe("a page of scenarios", () => {
     expect(failed).toMatch(/^FAIL slow-consumers/);
     expect(failed).toContain("loss:count==0 588 0 MISSED");
     expect(words(section(PAGE, "echo-burst"))).toMatch(/^GENERATOR-BOUND/);
-    expect(words(section(PAGE, "rolling-restart"))).toMatch(/^skipped .* give --serve$/);
+    expect(words(section(PAGE, "rolling-restart"))).toMatch(/^skipped .* leave --target away$/);
   });
 
   it("says with what it was made, once", () => {

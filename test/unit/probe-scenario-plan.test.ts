@@ -52,6 +52,15 @@ describe("the table of scenarios", () => {
     },
   );
 
+  it("never lets connections or operations be lost unnoticed while they are held", () => {
+    for (const { phases } of SCENARIOS) {
+      for (const phase of phases) {
+        if (phase.kind !== "hold") continue;
+        expect(phase.objectives.some((text) => text.startsWith("errors"))).toBe(true);
+      }
+    }
+  });
+
   it("ends every ramp with all connections", () => {
     for (const { phases } of SCENARIOS) {
       const ramps = phases.filter((phase) => phase.kind === "ramp");
@@ -65,6 +74,9 @@ describe("a scenario at another size", () => {
     const one = scaled(scenario("many-topics"), 0.1, 0.5);
     expect([one.connections, one.topics]).toEqual([500, 100]);
     expect(one.phases[1]).toMatchObject({ perSecond: 100, durationMs: 10_000 });
+    expect(scaled(scenario("rolling-restart"), 0.5, 0.1).phases[2]).toMatchObject({
+      ...{ perSecond: 500, withinMs: 90_000 },
+    });
     expect(scaled(scenario("churn-half-open"), 0.5, 1).phases[2]).toMatchObject({
       faults: { halfOpen: 0.05, churnPerSecond: 50 },
     });

@@ -179,7 +179,7 @@ describe("the line of a scenario that has ended", () => {
     [
       "rolling-restart",
       "skipped rolling-restart: it needs a server with workers that the probe may restart: " +
-        "give --serve",
+        "leave --target away",
     ],
     ["steady-idle", "pass steady-idle: 20,000 of 20,000 connections; 0 errors"],
   ])("of %s is its verdict and figures", (name, line) => {
