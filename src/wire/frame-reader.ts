@@ -138,11 +138,29 @@ export class Unread {
   }
 }
 
-/** Copies without making a view for short ranges, which is what most are. */
+/** Bytes from which on a view costs less than it spares. */
+const COPY_BY_VIEW_MIN = 65;
+
+/**
+ * Copies without making a view for short ranges, which is what most are. Eight bytes at a time: most
+ * of what one byte costs is its turn of the loop.
+ */
 export function copyBytes(from: Bytes, start: number, end: number, to: Bytes, at: number): void {
-  if (end - start > 64) {
+  if (end - start >= COPY_BY_VIEW_MIN) {
     to.set(from.subarray(start, end), at);
     return;
   }
-  for (let index = start, target = at; index < end; index++, target++) to[target] = from[index]!;
+  let index = start;
+  let target = at;
+  for (; index + 8 <= end; index += 8, target += 8) {
+    to[target] = from[index]!;
+    to[target + 1] = from[index + 1]!;
+    to[target + 2] = from[index + 2]!;
+    to[target + 3] = from[index + 3]!;
+    to[target + 4] = from[index + 4]!;
+    to[target + 5] = from[index + 5]!;
+    to[target + 6] = from[index + 6]!;
+    to[target + 7] = from[index + 7]!;
+  }
+  for (; index < end; index++, target++) to[target] = from[index]!;
 }

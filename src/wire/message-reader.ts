@@ -38,6 +38,14 @@ const generated = holdfast.v1.ClientMessage as unknown as {
 const NAME_SLOTS = 512;
 const NAME_BYTES_MAX = 48;
 
+/** Tags of ClientMessage.id and call; of Call.method, payload and timeout_ms. */
+const ID_TAG = 0x08;
+const CALL_TAG = 0x1a;
+const METHOD_TAG = 0x0a;
+const PAYLOAD_TAG = 0x12;
+const TIMEOUT_TAG = 0x18;
+const NO_METADATA: Readonly<Record<string, string>> = Object.freeze({});
+
 export class MessageReader extends protobuf.Reader {
   readonly #scope: PayloadScope;
   readonly #names: string[] = new Array<string>(NAME_SLOTS).fill("");
@@ -57,10 +65,43 @@ export class MessageReader extends protobuf.Reader {
     this.pos = start;
     this.len = end;
     const message = new DecodedMessage();
+    if (this.#decodeCall(message)) return message as ClientMessage;
+    this.pos = start;
     generated.decode(this, undefined, undefined, 0, message);
     // The generated code deletes a field whose value on the wire is its default.
     if (message.id === undefined) message.id = 0;
     return message as ClientMessage;
+  }
+
+  /**
+   * A call as nearly every client writes it: the id, then method, payload and perhaps a timeout, in
+   * the order of their numbers and nothing else. The generated code decodes the same from the same
+   * bytes in twice the time.
+   * @returns false: it is something else, and the generated code's.
+   */
+  #decodeCall(message: DecodedMessage): boolean {
+    if (!this.#takes(ID_TAG)) return false;
+    const id = this.uint32();
+    if (id === 0 || !this.#takes(CALL_TAG)) return false;
+    const length = this.size();
+    if (this.pos + length !== this.len || !this.#takes(METHOD_TAG)) return false;
+    const method = this.stringVerify();
+    if (method === "" || !this.#takes(PAYLOAD_TAG)) return false;
+    const payload = this.bytes() as unknown as Payload;
+    if (payload.length === 0) return false;
+    const timeoutMs = this.#takes(TIMEOUT_TAG) ? this.uint32() : 0;
+    if (this.pos !== this.len) return false;
+    message.id = id;
+    message.body = "call";
+    message.call = { method, payload, timeoutMs, metadata: NO_METADATA };
+    return true;
+  }
+
+  /** Goes past this byte, if it is the next one. */
+  #takes(tag: number): boolean {
+    if (this.pos >= this.len || this.buf[this.pos] !== tag) return false;
+    this.pos++;
+    return true;
   }
 
   // protobufjs declares Uint8Array here; the generated code only asks for `length`.

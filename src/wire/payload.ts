@@ -4,6 +4,7 @@
 
 import { HoldfastError } from "../base/errors.ts";
 import type { Bytes } from "../base/buffer-pool.ts";
+import { copyBytes } from "./frame-reader.ts";
 
 /** Ends the life of every payload made in it when the receive callback returns. */
 export class PayloadScope {
@@ -64,15 +65,7 @@ export class Payload {
   /** Copies the bytes into `target` and returns the offset after them. */
   copyTo(target: Bytes, offset: number): number {
     this.#check();
-    if (this.length > 64) {
-      target.set(this.view(), offset);
-    } else {
-      const bytes = this.#bytes;
-      const start = this.#start;
-      for (let index = 0; index < this.length; index++) {
-        target[offset + index] = bytes[start + index]!;
-      }
-    }
+    copyBytes(this.#bytes, this.#start, this.#start + this.length, target, offset);
     return offset + this.length;
   }
 
