@@ -79,8 +79,11 @@ function missedIn({ rows, unmeasured, failures }) {
   const verdicts = rows.flatMap((row) => [row, ...row.ratios]).filter(({ target }) => target);
   const missed = verdicts.filter(({ passed }) => passed === false).length;
   const spoilt = unmeasured.length === 0 ? "" : `, ${unmeasured.length} never measured in peace`;
-  const met = `${verdicts.length - missed} of ${verdicts.length} targets met${spoilt}`;
-  return [met, ...failures].join("; ");
+  const met =
+    verdicts.length === 0
+      ? "no targets"
+      : `${verdicts.length - missed} of ${verdicts.length} targets met`;
+  return [`${met}${spoilt}`, ...failures].join("; ");
 }
 
 function summary(outcomes) {

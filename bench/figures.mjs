@@ -15,6 +15,7 @@ export const FIGURES = {
   p99BesideNone: { title: "p99 beside none idle", unit: "x", better: "less" },
   cpuBesideNone: { title: "CPU beside none idle", unit: "x", better: "less" },
   generatorCpuPerMessage: { title: "generator's CPU per message", unit: "us", better: "less" },
+  generatorCpuPerDelivery: { title: "generator's CPU per delivery", unit: "us", better: "less" },
   residentPerConnection: {
     title: "resident per connection",
     unit: "B",

@@ -65,7 +65,9 @@ export function versionFacts() {
     node: process.versions.node,
     v8: process.versions.v8,
     uv: process.versions.uv,
-    "uWebSockets.js": packageVersion(`@uwsjs/linux-x64-${process.versions.node.split(".")[0]}`),
+    "uWebSockets.js": packageVersion(
+      `@uwsjs/${process.platform}-${process.arch}-${process.versions.node.split(".")[0]}`,
+    ),
     ws: packageVersion("ws"),
     "socket.io": packageVersion("socket.io"),
     "nats-server": lineOf("nats-server", ["--version"])?.replace(/^nats-server: v/, "") ?? null,

@@ -139,7 +139,9 @@ function sidesIn(columns, documents) {
 
 function valueCell(rows, side) {
   const row = rows.find((one) => one.side === side);
-  return row === undefined ? "" : shown(row.median);
+  if (row === undefined) return "";
+  const range = row.values.length > 1 ? ` (${shown(row.min)}..${shown(row.max)})` : "";
+  return `${shown(row.median)}${range}`;
 }
 
 /** Each of Holdfast's rows beside its peers; where it costs more, the cell says so in words. */
@@ -169,7 +171,8 @@ function sources(names, documents) {
   return names.map((name) => {
     const { suite, argv, startedAt, machine, versions } = documents[name];
     const out = argv.indexOf("--out");
-    const flags = out === -1 ? argv : argv.toSpliced(out, 2);
+    const kept = out === -1 ? argv : argv.toSpliced(out, 2);
+    const flags = kept.map((word) => (/^[\w.,:%=-]+$/.test(word) ? word : `"${word}"`));
     const script = suite === "capacity" ? suite : `bench:${suite}`;
     const command = [`npm run ${script}`, ...(flags.length === 0 ? [] : ["--", ...flags])];
     // The hash's beginning; that something was changed is said.

@@ -29,6 +29,7 @@ export class Result {
   #startedAt = new Date();
   #startedMs = performance.now();
   #machine = machineFacts();
+  #versions = versionFacts();
   /** @type {Row[]} */
   #rows = [];
   #skipped = [];
@@ -140,7 +141,7 @@ export class Result {
         this.#failures.length === 0 &&
         verdicts.every((passed) => passed !== false),
       machine: this.#machine,
-      versions: versionFacts(),
+      versions: this.#versions,
       skipped: this.#skipped,
       discarded: this.#discarded,
       unmeasured: this.#unmeasured,

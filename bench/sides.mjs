@@ -167,6 +167,8 @@ async function isListening(port) {
 async function startProgram(program, core) {
   const port = await freePort();
   const folder = mkdtempSync(join(tmpdir(), "holdfast-bench-"));
+  const forget = () => rmSync(folder, { recursive: true, force: true });
+  process.once("exit", forget);
   const config = join(folder, `${program}.conf`);
   const listener = `listener ${port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n`;
   const nats = `listen: "127.0.0.1:${port}"\nmax_connections: 100000\n`;
@@ -175,7 +177,8 @@ async function startProgram(program, core) {
   const server = {
     pid: child.pid,
     async stop() {
-      rmSync(folder, { recursive: true, force: true });
+      process.off("exit", forget);
+      forget();
       if (child.exitCode !== null || child.signalCode !== null) return;
       const ended = new Promise((done) => child.once("exit", done));
       child.kill("SIGKILL");

@@ -1,35 +1,23 @@
-// Which load client is used: load.c, compiled when it is first needed, or load.mjs where there is
-// no C compiler.
+// The load clients, compiled when they are first needed: load.c, and lives.c for connections that
+// come and go.
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compiled } from "../c-program.mjs";
-import { progress } from "../command-line.mjs";
+import { refuse } from "../command-line.mjs";
 import { watchCores } from "../machine.mjs";
 import { Answering, LOAD_CORE } from "../processes.mjs";
 
 const folder = dirname(fileURLToPath(import.meta.url));
 
-let command = null;
-
-function loadCommand() {
-  if (command !== null) return command;
-  const isNode = process.env.HOLDFAST_BENCH_LOAD === "node";
-  const program = isNode ? null : compiled(join(folder, "load.c"));
-  if (program === null) progress("the load client in Node is used, slower than the servers");
-  command = program === null ? [process.execPath, join(folder, "load.mjs")] : [program];
-  return command;
+/** @returns a program of this folder, answering; ends this process where there is no compiler. */
+function start(source, flags) {
+  const program = compiled(join(folder, source));
+  if (program === null) refuse("load clients are written in C: install a compiler (cc)");
+  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  return new Answering(LOAD_CORE, program, args, "the load client");
 }
 
-/** "c" or "node": which one is used. */
-export function loadClientName() {
-  return loadCommand().length === 1 ? "c" : "node";
-}
-
-function startLoad(flags) {
-  const [file, ...args] = loadCommand();
-  for (const [name, value] of Object.entries(flags)) args.push(`--${name}`, String(value));
-  return new Answering(LOAD_CORE, file, args, "the load client");
-}
+const startLoad = (flags) => start("load.c", flags);
 
 /** Bytes of all messages that are under way at once, at most: kernel and server hold them. */
 export const UNDER_WAY_BYTES_MAX = 256 * 1024 * 1024;
@@ -71,12 +59,9 @@ export function startHolder(flags) {
 }
 
 /**
- * A client whose connections come and go (lives.c; it needs a C compiler). It answers `hold N` with
+ * A client whose connections come and go (lives.c). It answers `hold N` with
  * {held, seconds, cpuMicros, answers, errors} and `cycle N HELD` with the same but for {cycles}.
  */
 export function startLives(flags) {
-  const program = compiled(join(folder, "lives.c"));
-  if (program === null) throw new Error("connections that come and go need a C compiler");
-  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  return new Answering(LOAD_CORE, program, args, "the load client");
+  return start("lives.c", flags);
 }

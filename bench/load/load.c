@@ -10,7 +10,7 @@
 //     hold:  commands on standard input: `open N` (N more), `stat`, `close`
 //
 // Every result is one line of JSON on standard output. CPU time is that of the process SERVER, read
-// at the very moments that begin and end the measurement. Linux only; load.mjs is the same in Node.
+// at the very moments that begin and end the measurement. Linux only.
 #define _GNU_SOURCE
 #define PROGRAM "load"
 #include <arpa/inet.h>

@@ -64,6 +64,8 @@ static uint64_t received, gaps;
 static int64_t last_ns;
 static uint64_t delay_max;
 static bool has_command;
+// In which it only looked whether something had come, instead of sleeping.
+static int64_t spun_ns;
 
 static int64_t now_ns(void) {
   struct timespec time;
@@ -291,7 +293,9 @@ static void readable(int slot) {
 // Whatever there is to do now; waits for it for at most so long, and 0 does not sleep.
 static void turn(int ms) {
   struct epoll_event events[EVENTS_MAX];
+  int64_t began_ns = ms == 0 ? now_ns() : 0;
   int count = epoll_wait(epoll_fd, events, EVENTS_MAX, ms);
+  if (ms == 0 && count == 0) spun_ns += now_ns() - began_ns;
   if (count < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));
   for (int i = 0; i < count; i++) {
     int slot = (int)events[i].data.u32;

@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compiled } from "../c-program.mjs";
+import { refuse } from "../command-line.mjs";
 import { Answering, LOAD_CORE } from "../processes.mjs";
 import { scriptFor } from "./client-frames.mjs";
 
@@ -12,7 +13,8 @@ export const FILES_RESERVED = 100;
 /**
  * What each command is answered with: `open`, `stalled`, `lost` and `stalledLost` connections, and
  * of what was published since the last answer `publishes`, `expected` and `received` messages,
- * `gaps`, `seconds`, the server's `cpuMicros`; in milliseconds the delay of all messages (`p50`,
+ * `gaps`, `seconds`, the server's `cpuMicros`, and `generatorMicros`, this program's without the
+ * turns in which it only looked (null: they cannot be told apart); in milliseconds the delay of all messages (`p50`,
  * `p99`, `max`), of the median publish's last one (`lastMs`), and of publishing itself (`lateMs`).
  * @typedef {Record<string, number>} Answer
  */
@@ -27,7 +29,7 @@ export class Subscribers {
    */
   constructor({ pid = 0, purpose = "subscribe", stalled = 0, base = 5, core = LOAD_CORE, ...how }) {
     const program = compiled(join(folder, "subscribers.c"));
-    if (program === null) throw new Error("subscribers need a C compiler");
+    if (program === null) refuse("subscribers are written in C: install a compiler (cc)");
     const { port } = how;
     const flags = { port, pid, stalled, "source-base": base, ...scriptFor({ ...how, purpose }) };
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);

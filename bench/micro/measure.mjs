@@ -43,6 +43,12 @@ function check(work, counted) {
   throw new Error(`${side}: counted ${counted}, expected ${work.expected} of ${caseText()}`);
 }
 
+/** Looks closer than what a run counted. */
+function assertRight(work) {
+  if (work.isRight?.() !== false) return;
+  throw new Error(`${side}: ${caseText()} is not what it has to be`);
+}
+
 function caseText() {
   return JSON.stringify(load);
 }
@@ -60,7 +66,7 @@ async function runOnce(work) {
 function runMany({ run, expected }, runs) {
   let wrong = 0;
   const from = cpuMicros();
-  for (let done = 0; done < runs; done++) wrong += run() - expected;
+  for (let done = 0; done < runs; done++) if (run() !== expected) wrong++;
   const micros = cpuMicros() - from;
   if (wrong !== 0) throw new Error(`${side}: ${caseText()} counts differently after a while`);
   return micros;
@@ -89,6 +95,7 @@ async function measureOnce(work) {
     await settled();
     figures.heldPerDeadline = (heldBytes() - before) / work.operations;
   }
+  assertRight(work);
   work.tearDown?.();
   return figures;
 }
@@ -133,9 +140,7 @@ async function warmUp() {
   const small = await sides[side]({ dist, load: { ...load, deadlines: WARM_DEADLINES } });
   for (let run = 0; run < WARM_RUNS; run++) {
     await runOnce(small);
-    if (run === 0 && small.isRight?.() === false) {
-      throw new Error(`${side}: ${caseText()} is not what it has to be`);
-    }
+    if (run === 0) assertRight(small);
     small.tearDown?.();
   }
 }

@@ -22,7 +22,7 @@ function dueTimes(count, from, to) {
   return times;
 }
 
-/** Counts the deadlines that were met. */
+/** Counts the deadlines that were met. A side says how many it has besides. */
 class Owner {
   met = 0;
 
@@ -34,7 +34,7 @@ class Owner {
 /**
  * What the three cases do, by the four things that a side can do.
  * @param {{timers: string, deadlines: number}} load
- * @param {() => {arm: (owner: Owner, ms: number) => number,
+ * @param {() => {arm: (owner: Owner, ms: number) => number, count: () => number,
  *   move: (timer: number, ms: number) => void, expire: (ms: number) => void}} make
  */
 function works({ timers: task, deadlines }, make) {
@@ -48,10 +48,20 @@ function works({ timers: task, deadlines }, make) {
   };
   const arm = () => {
     for (let index = 0; index < deadlines; index++) timers[index] = side.arm(owner, times[index]);
-    return deadlines;
+    return side.count();
+  };
+  /** Whether none is met too early, and all are when they are due. */
+  const areDueFrom = (earliest, latest) => {
+    side.expire(earliest - TICK_MS);
+    const early = owner.met;
+    side.expire(latest);
+    return early === 0 && owner.met === deadlines;
   };
   const base = { operations: deadlines, expected: deadlines };
-  if (task === "armed") return { ...base, setUp: begin, run: arm };
+  if (task === "armed") {
+    const isRight = () => areDueFrom(EARLIEST_MS, LATEST_MS);
+    return { ...base, setUp: begin, run: arm, isRight };
+  }
   const setUp = () => {
     begin();
     arm();
@@ -60,16 +70,10 @@ function works({ timers: task, deadlines }, make) {
     for (let index = 0; index < deadlines; index++) {
       side.move(timers[index], times[index] + MOVED_MS);
     }
-    return deadlines;
+    return side.count();
   };
   if (task === "moved") {
-    // None may be met where it was before, all have to be where they are now.
-    const isRight = () => {
-      side.expire(EARLIEST_MS + MOVED_MS - TICK_MS);
-      const early = owner.met;
-      side.expire(LATEST_MS + MOVED_MS);
-      return early === 0 && owner.met === deadlines;
-    };
+    const isRight = () => areDueFrom(EARLIEST_MS + MOVED_MS, LATEST_MS + MOVED_MS);
     return { ...base, setUp, run: move, isRight };
   }
   const run = () => {
@@ -89,6 +93,7 @@ async function wheel({ dist, load }) {
         timers.arm(timer, timers.ticks(ms));
         return timer;
       },
+      count: () => timers.armed,
       move: (timer, ms) => timers.arm(timer, timers.ticks(ms)),
       expire: (ms) => timers.advance(ms / TICK_MS - timers.nowTick),
     };
@@ -100,6 +105,7 @@ function heap({ load }) {
     const timers = new BinaryHeap();
     return {
       arm: (owner, ms) => timers.add(owner, ms),
+      count: () => timers.length,
       move: (timer, ms) => timers.move(timer, ms),
       expire: (ms) => timers.expire(ms),
     };
@@ -124,17 +130,22 @@ function nodeTimers({ load: { timers: task, deadlines } }) {
     }
     return deadlines;
   };
+  /** Whether all are under way, each since its last `refresh`. */
+  const isRight = () => {
+    const active = process.getActiveResourcesInfo().filter((what) => what === "Timeout").length;
+    return met === 0 && active >= deadlines;
+  };
   const tearDown = () => {
     for (const timer of timers) clearTimeout(timer);
   };
   const base = { operations: deadlines, expected: deadlines, tearDown };
-  if (task === "armed") return { ...base, run: arm, setUp: () => {} };
+  if (task === "armed") return { ...base, run: arm, setUp: () => {}, isRight };
   if (task === "moved") {
     const run = () => {
       for (const timer of timers) timer.refresh();
-      return deadlines;
+      return timers.length;
     };
-    return { ...base, setUp: arm, run };
+    return { ...base, setUp: arm, run, isRight };
   }
   const setUp = () => {
     met = 0;

@@ -7,7 +7,7 @@ import { pathToFileURL } from "node:url";
  * which has to be `expected`: it is checked before anything is timed, and of every timed run.
  * Where there is `setUp`, every run needs it beforehand, and `tearDown` afterwards; neither is
  * timed.
- * `isRight` looks closer at what the first run left.
+ * `isRight` looks closer at what a run left, once it was timed.
  * @typedef {{operations: number, expected: number, run: () => number | Promise<number>,
  *   isRight?: () => boolean, setUp?: () => void, tearDown?: () => void}} Work
  * @typedef {{group: string, load: import("../result.mjs").Load, isHeld?: boolean,

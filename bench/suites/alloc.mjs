@@ -7,7 +7,7 @@ import { dirname, join, resolve } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { getHeapStatistics } from "node:v8";
-import { measureTransport } from "./alloc-transport.mjs";
+import { measureTransport } from "../alloc-transport.mjs";
 import { progress, readFlags } from "../command-line.mjs";
 import { Result } from "../result.mjs";
 

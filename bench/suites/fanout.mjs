@@ -6,6 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { progress, readFlags, refuse } from "../command-line.mjs";
 import { PAYLOAD_BYTES_MIN } from "../load/client-frames.mjs";
+import { generatorNote } from "../load/load-client.mjs";
 import { assertDelivered, FILES_RESERVED, Subscribers } from "../load/subscribers.mjs";
 import { watchCores } from "../machine.mjs";
 import { fileLimit } from "../processes.mjs";
@@ -46,14 +47,15 @@ async function measure(name, { subscribers: count, bytes }) {
     const answer = await subscribers.publish(flags.seconds, PUBLISHES_MIN);
     const spoilt = conditions();
     assertDelivered(name, answer);
-    const { received, cpuMicros, seconds, lastMs, p99 } = answer;
+    const { received, cpuMicros, generatorMicros, seconds, lastMs, p99 } = answer;
     const figures = {
       cpuPerDelivery: cpuMicros / received,
       lastDelivery: lastMs,
       p99,
       messagesPerSecond: received / seconds,
+      generatorCpuPerDelivery: generatorMicros === null ? null : generatorMicros / received,
     };
-    return { figures, conditions: spoilt };
+    return { figures, conditions: spoilt, note: generatorNote(cpuMicros, seconds) };
   } finally {
     await subscribers.stop();
     await server.stop();

@@ -4,7 +4,7 @@
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { progress, readFlags } from "../command-line.mjs";
-import { runEcho } from "../load/load-client.mjs";
+import { generatorNote, runEcho } from "../load/load-client.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
 import { comparePairs, present, SIDES, startSide } from "../sides.mjs";
@@ -41,7 +41,7 @@ async function measure(name, { inFlight, bytes }) {
     nodeFlags: NODE_FLAGS,
   });
   try {
-    const { messages, errors, lost, conditions } = await runEcho({
+    const { messages, seconds, cpuMicros, errors, lost, conditions } = await runEcho({
       ...{ port, transport, protocol, connections, bytes, "in-flight": inFlight },
       // The server is told the moments that begin and end the measurement.
       ...{ pid: server.pid, mark: 1, warmup: flags.warmup, seconds: flags.seconds },
@@ -56,7 +56,8 @@ async function measure(name, { inFlight, bytes }) {
       collections: (count / messages) * MILLION,
       allocated: allocatedBytes / messages,
     };
-    return { figures, conditions, note: count === 0 ? "nothing was collected" : "" };
+    const note = count === 0 ? "nothing was collected" : generatorNote(cpuMicros, seconds);
+    return { figures, conditions, note };
   } finally {
     await server.stop();
   }

@@ -5,7 +5,8 @@
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { progress, readFlags } from "../command-line.mjs";
-import { loadClientName, runEcho, startHolder } from "../load/load-client.mjs";
+import { runEcho, startHolder } from "../load/load-client.mjs";
+import { MEMORY_NODE_FLAGS, settledResidentBytes } from "../process-memory.mjs";
 import { fileLimit, startServer } from "../processes.mjs";
 import { Result } from "../result.mjs";
 
@@ -22,18 +23,18 @@ const HOLDERS = 2;
 /** Connections that come and go before anything is measured, and an echo of so many seconds. */
 const WARMUP_CONNECTIONS = 500;
 const WARMUP_SECONDS = 2;
-/**
- * V8 grows its young generation with use, up to 32 MB at any number of connections, and shrinks it
- * when a collection is forced. With a size that does not change, what is added is the connections'.
- */
-const NODE_FLAGS = ["--expose-gc", "--min-semi-space-size=16", "--max-semi-space-size=16"];
+/** With fewer, or in less time, what the server does anyway is not small beside what they cost. */
+const CONNECTIONS_JUDGED = 5_000;
+const SECONDS_JUDGED = 10;
+/** Every connection has had a heartbeat by then: the defaults are 25 s and a tenth of jitter. */
+const HEARTBEAT_SECONDS = 28;
 const STEPS = 4;
 const GONE_MS_MAX = 15_000;
 
 const flags = readFlags({
   connections: { default: "19000", range: [WARMUP_CONNECTIONS, 1_000_000] },
   seconds: { default: "120", range: [1, 3_600] },
-  // Until every connection has had a heartbeat: the defaults are 25 s and a tenth of jitter.
+  // Until every connection has had a heartbeat.
   settle: { default: "30", range: [0, 600] },
   transport: {
     default: Object.keys(TRANSPORTS).join(","),
@@ -97,17 +98,23 @@ async function factsWhenGone(server, files) {
   }
 }
 
+/** How large it is with so many open. */
+async function pointOf({ pid }, open, { memory: { heapUsed } }) {
+  return { open, heapUsed, resident: await settledResidentBytes(pid, true) };
+}
+
 async function openInSteps(server, holders, connections) {
   const baseline = await server.ask("facts");
-  const points = [{ open: 0, ...baseline.memory }];
+  const points = [await pointOf(server, 0, baseline)];
   for (let step = 1; step <= STEPS; step++) {
     const target = Math.round((connections * step) / STEPS);
     const { open } = await holders.open(target - points.at(-1).open);
     // Half a second after the last came, so that what opening left behind is collected too.
     await wait(500);
-    const { memory, states } = await server.ask("facts");
-    points.push({ open, ...memory });
-    progress(`  ${open} open, ${states.active} active, ${(memory.rss / 1e6).toFixed(1)} MB`);
+    const facts = await server.ask("facts");
+    points.push(await pointOf(server, open, facts));
+    const megabytes = (points.at(-1).resident / 1e6).toFixed(1);
+    progress(`  ${open} open, ${facts.states.active} active, ${megabytes} MB`);
   }
   return { baseline, points };
 }
@@ -146,7 +153,7 @@ async function measure(result, transport, connections) {
   const script = join(here, "holdfast-server.mjs");
   const { port: name } = TRANSPORTS[transport];
   const args = [dist, connections, ...(name === "tcp" ? [transport] : [])];
-  const { server, ports } = await startServer(script, args, NODE_FLAGS);
+  const { server, ports } = await startServer(script, args, MEMORY_NODE_FLAGS);
   const holders = new Holders(name, ports[name], server.pid);
   try {
     await warmUp(server, ports[name], name, holders);
@@ -167,7 +174,7 @@ async function measure(result, transport, connections) {
 }
 
 /** What each connection between two points added. */
-function perConnection(to, since, what = "rss") {
+function perConnection(to, since, what = "resident") {
   return (to[what] - since[what]) / (to.open - since.open);
 }
 
@@ -189,9 +196,12 @@ function addRows(result, transport, connections, facts) {
   row("connectionsHeld", held.states.active + held.states.idle, { min: connections });
   row("deathsHeld", after.lost, { max: 0 });
   row("wrongAnswers", after.errors, { max: 0 });
-  row("heartbeats", held.heartbeatsOut - from.heartbeatsOut, { min: 1 });
-  row("idleCpuPerConnection", micros, { max: idleMicrosMax });
-  row("residentPerConnection", perConnection(last, first), { max: bytesMax });
+  const seconds = flags.settle + flags.seconds;
+  const least = seconds >= HEARTBEAT_SECONDS ? { min: 1 } : null;
+  row("heartbeats", held.heartbeatsOut - from.heartbeatsOut, least);
+  const isJudged = connections >= CONNECTIONS_JUDGED && flags.seconds >= SECONDS_JUDGED;
+  row("idleCpuPerConnection", micros, isJudged ? { max: idleMicrosMax } : null);
+  row("residentPerConnection", perConnection(last, first), isJudged ? { max: bytesMax } : null);
   row("heapPerConnection", perConnection(last, first, "heapUsed"));
   row(
     "leftBehind",
@@ -199,8 +209,8 @@ function addRows(result, transport, connections, facts) {
     { max: 0 },
     left.length === 0 ? "" : `left: ${left.map(([what, count]) => `${count} ${what}`).join(", ")}`,
   );
-  row("resident", last.rss);
-  row("resident", first.rss, null, "", { connections: 0 });
+  row("resident", last.resident);
+  row("resident", first.resident, null, "", { connections: 0 });
   for (const [index, point] of points.slice(1).entries()) {
     const load = { from: points[index].open, connections: point.open };
     row("residentPerConnection", perConnection(point, points[index]), null, "", load);
@@ -213,7 +223,6 @@ const connections = Math.min(flags.connections, fitting);
 if (connections < flags.connections) {
   progress(`only ${fitting} connections fit the file limit of ${fileLimit()}`);
 }
-progress(`load client: ${loadClientName()}; Node ${process.version}`);
 const result = new Result("hold", flags);
 for (const transport of flags.transport) await measure(result, transport, connections);
 progress("");

@@ -6,7 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { progress, readFlags, refuse } from "../command-line.mjs";
-import { loadClientName, runEcho, startHolder } from "../load/load-client.mjs";
+import { runEcho, startHolder } from "../load/load-client.mjs";
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
@@ -37,7 +37,6 @@ const dist = resolve(flags.dist);
 if (Math.max(...flags.idle) + busy > fileLimit() - 100) {
   refuse(`--idle ${flags.idle} and --busy ${busy} do not fit the file limit of ${fileLimit()}`);
 }
-if (loadClientName() !== "c") refuse("a steady rate needs the load client in C: install cc");
 
 const result = new Result("mixed", flags);
 const sides = present(
@@ -52,7 +51,7 @@ async function measure(name, { idle }) {
   try {
     if (idle > 0) await holder.ask(`open ${idle}`);
     await wait(SETTLE_MS);
-    const { messages, seconds, cpuMicros, errors, lost, behind, p50, p99, conditions } =
+    const { messages, seconds, cpuMicros, errors, lost, behind, conditions, ...others } =
       await runEcho({
         ...{ ...to, connections: busy, rate, "in-flight": 1 },
         ...{ warmup: flags.warmup, seconds: flags.seconds },
@@ -66,7 +65,8 @@ async function measure(name, { idle }) {
     }
     const isBehind = behind > rate * seconds * BEHIND_SHARE_MAX;
     const note = isBehind ? `it did not keep up: ${behind} were unanswered in the end` : "";
-    return { figures: { p50, p99, cpuPerMessage: cpuMicros / messages }, conditions, note };
+    const figures = { cpuPerMessage: cpuMicros / messages, ...others };
+    return { figures, conditions, note };
   } finally {
     await holder.stop();
     await server.stop();

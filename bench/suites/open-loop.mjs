@@ -3,12 +3,14 @@
 // where one was missed, and the verdict says so where the probe itself could not keep its schedule.
 //   npm run bench:load -- --rate 50000 --connections 200 --transport tcp|websocket
 import { readFlags } from "../command-line.mjs";
-import { runProbe, startHoldfast } from "../probe-run.mjs";
+import { runProbe, startHoldfast, stopHoldfast } from "../probe-run.mjs";
 import { LOAD_CORE, SERVER_CORE } from "../processes.mjs";
 import { Result } from "../result.mjs";
 
 const LATENESS_MS_MAX = 2;
 const LOOP_PERCENT_MAX = 80;
+/** In less time, what compiling its code delays the probe is more than the rest. */
+const SECONDS_JUDGED = 10;
 
 const flags = readFlags({
   rate: { default: "50000", range: [1, 1_000_000] },
@@ -36,20 +38,21 @@ function figuresOf({ latencies, operations, generator, server }) {
   };
   const targets = {
     messagesPerSecond: { min: flags.rate * 0.99 },
-    latenessP99: { max: LATENESS_MS_MAX },
-    generatorLoop: { max: LOOP_PERCENT_MAX },
+    ...(flags.seconds < SECONDS_JUDGED
+      ? {}
+      : { latenessP99: { max: LATENESS_MS_MAX }, generatorLoop: { max: LOOP_PERCENT_MAX } }),
   };
   return { figures, targets };
 }
 
 const result = new Result("load", flags);
-const { endpoints } = await startHoldfast(SERVER_CORE);
+const { server, endpoints } = await startHoldfast(SERVER_CORE);
 const { report } = await runProbe(LOAD_CORE, [
   ...["load", endpoints[flags.transport]],
   ...["--server-stats", endpoints.admin, "-c", String(flags.connections)],
   ...["-R", String(flags.rate), "-d", `${flags.seconds}s`],
   ...["--threshold", `lateness:p(99)<=${LATENESS_MS_MAX}ms`],
-]);
+]).finally(() => stopHoldfast(server));
 const stage = report.stages.find(({ kind }) => kind === "load");
 if (stage?.operations.echo === undefined) throw new Error(`nothing was loaded: ${report.sentence}`);
 const { figures, targets } = figuresOf(stage);

@@ -86,6 +86,8 @@ async function measure(name, { stalled }) {
     const figures = {
       p99: answer.p99,
       cpuPerDelivery: answer.cpuMicros / answer.received,
+      generatorCpuPerDelivery:
+        answer.generatorMicros === null ? null : answer.generatorMicros / answer.received,
       residentGrowth: after - before,
     };
     const late = `the publisher was late by ${answer.lateMs.toFixed(1)} ms at most`;

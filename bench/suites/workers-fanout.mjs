@@ -133,8 +133,9 @@ async function startBareFanout(count) {
 async function measure(name, { pids, subscribers, publish }) {
   const [lastMs, p99s] = [[], []];
   const conditions = watchCores([...pids, ...subscribers.pids]);
-  const cpu = () => pids.reduce((total, pid) => total + cpuSeconds(pid), 0);
-  const [beganMs, before] = [performance.now(), cpu()];
+  const cpuOf = (all) => all.reduce((total, pid) => total + cpuSeconds(pid), 0);
+  const [beganMs, before] = [performance.now(), cpuOf(pids)];
+  const generatorBefore = cpuOf(subscribers.pids);
   let received = 0;
   for (let count = 0; count < flags.publishes; count++) {
     const fromNs = process.hrtime.bigint();
@@ -147,7 +148,8 @@ async function measure(name, { pids, subscribers, publish }) {
   }
   const seconds = (performance.now() - beganMs) / 1_000;
   const figures = {
-    cpuPerDelivery: ((cpu() - before) * 1e6) / received,
+    cpuPerDelivery: ((cpuOf(pids) - before) * 1e6) / received,
+    generatorCpuPerDelivery: ((cpuOf(subscribers.pids) - generatorBefore) * 1e6) / received,
     lastDelivery: spread(lastMs).median,
     p99: spread(p99s).median,
     messagesPerSecond: received / seconds,

@@ -63,7 +63,12 @@ export function addScenario(
     .option("--html <file>", "write the report with charts, as one file")
     .option("--markdown <file>", "write the report as Markdown")
     .addHelpText("after", EXAMPLES)
-    .action(async (names: string[], flags: ScenarioFlags) => {
+    .action(async (names: string[], flags: ScenarioFlags, self: Command) => {
+      const isGiven = (flag: string): boolean => self.getOptionValueSource(flag) === "cli";
+      const alone = (["over", "workers"] as const).find(isGiven);
+      if (flags.target !== undefined && alone !== undefined) {
+        throw invalid(`--${alone} is of a server that is started: it has no part in --target`);
+      }
       if (flags.list === true) terminal.write(listText());
       else end(await run(names, flags, args, terminal));
     });
@@ -85,6 +90,9 @@ async function run(
   }
   if (target === undefined && serverStats.length > 0) {
     throw invalid("--server-stats belongs to --target: a server that is started is watched anyway");
+  }
+  if (target === undefined && flags.protocol === "raw") {
+    throw invalid("--protocol raw needs --target: a server that is started speaks Holdfast's own");
   }
   const probe = clientOptions(flags, { argv: args, env: terminal.env });
   const { givenServer, ownServers } = await import("./scenario-servers.ts");

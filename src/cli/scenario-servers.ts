@@ -37,7 +37,8 @@ export function givenServer(
     control: null,
     stop: async () => {},
   };
-  return { text: targets.join(" "), isOwn: false, start: async () => server };
+  const isWatched = serverStats.some((source) => source.startsWith("http"));
+  return { text: targets.join(" "), isOwn: false, isWatched, start: async () => server };
 }
 
 /** @param over which of its listeners is probed */
@@ -49,6 +50,7 @@ export function ownServers(
   return {
     text: `holdfast serve --workers ${workers}, over ${over}, started anew for each scenario`,
     isOwn: true,
+    isWatched: true,
     start: (scenario) => OwnServer.start(scenario, over, workers, clock),
   };
 }

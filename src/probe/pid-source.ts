@@ -57,6 +57,7 @@ export class PidSource implements SourceReader {
       loopLagP99Ms: null,
       state: null,
       isAccepting: null,
+      backlogged: null,
       refused: null,
       turnedAway: null,
       closedByReason: null,

@@ -29,6 +29,8 @@ export interface ProcessSample {
   readonly refused: number | null;
   /** Of these, how many have not gone yet. */
   readonly turnedAway: number | null;
+  /** Connections for which something waits to be sent. */
+  readonly backlogged: number | null;
   /** Since the start, by the names of the server's close reasons. */
   readonly closedByReason: Readonly<Record<string, number>> | null;
 }

@@ -61,7 +61,9 @@ export function phaseFigures(
  */
 function scenarioStage({ report, objectives }: ScenarioResult): StageReport | null {
   if (report === null) return null;
-  const demanded = new Set(objectives.map(({ phase }) => phase));
+  // How long something took is no phase's figure that could be beside those of others.
+  const measured = objectives.filter(({ metric }) => metric !== "recovery");
+  const demanded = new Set(measured.map(({ phase }) => phase));
   const judged = report.stages.filter(({ name, kind }) => kind !== "ramp" && demanded.has(name));
   return judged.findLast(({ kind }) => kind === "fault") ?? judged.at(-1) ?? mainStage(report);
 }

@@ -4,6 +4,9 @@ import { HoldfastError } from "../base/errors.ts";
 import { formatCount, formatDuration, formatRate } from "./quantity.ts";
 import { type Phase, type Scenario, SCENARIOS } from "./scenarios.ts";
 
+/** In less time the kernel takes all that those who do not read are sent. */
+const SLOW_MS_MIN = 12_000;
+
 /** A scenario's phases in words. */
 export function planText(scenario: Scenario): string {
   return scenario.phases.map((phase) => phaseText(scenario, phase)).join("; ");
@@ -35,17 +38,20 @@ function phaseText({ connections, traffic }: Scenario, phase: Phase): string {
  */
 export function scaled(scenario: Scenario, scale: number, timeScale: number): Scenario {
   const sized = (count: number): number => Math.max(1, Math.round(count * scale));
+  // Everybody has every event of a topic: more subscribers are more deliveries already.
+  const isOneTopic = scenario.traffic === "publish" && scenario.topics === 1;
   const rate = (perSecond: number): number =>
-    perSecond === 0 ? 0 : Math.max(1, perSecond * scale);
+    perSecond === 0 || isOneTopic ? perSecond : Math.max(1, perSecond * scale);
   const time = (ms: number): number => Math.max(1_000, Math.round(ms * timeScale));
   const phases = scenario.phases.map((phase): Phase => {
     if (phase.kind === "ramp") {
-      return { ...phase, connectPerSecond: Math.max(100, rate(phase.connectPerSecond)) };
+      return { ...phase, connectPerSecond: Math.max(100, phase.connectPerSecond * scale) };
     }
     if (phase.kind === "recover") return phase;
     const perSecond = rate(phase.perSecond);
     if (!("durationMs" in phase)) return { ...phase, perSecond };
-    const durationMs = time(phase.durationMs);
+    const isSlow = phase.kind === "fault" && phase.faults.slowReader > 0;
+    const durationMs = Math.max(isSlow ? SLOW_MS_MIN : 0, time(phase.durationMs));
     if (phase.kind === "hold") return { ...phase, perSecond, durationMs };
     const churnPerSecond = rate(phase.faults.churnPerSecond);
     return { ...phase, perSecond, durationMs, faults: { ...phase.faults, churnPerSecond } };

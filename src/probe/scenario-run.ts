@@ -7,6 +7,7 @@ import { formatCount, formatDuration } from "./quantity.ts";
 import {
   exitCodeOf,
   type FaultFigures,
+  type Outcome,
   type Report,
   type StageReport,
   type StageVerdict,
@@ -51,19 +52,23 @@ const DELIVERY_MS = 1_000;
 const ENDLESS_MS = 3_600_000;
 
 /**
- * @param isOwn whether the server may be restarted
+ * @param server isOwn: it may be restarted; isWatched: there are figures of its own (/stats)
  * @returns why it cannot be run; "": it can
  */
 export function scenarioLacks(
   { phases, traffic }: Scenario,
-  isOwn: boolean,
+  { isOwn, isWatched }: { readonly isOwn: boolean; readonly isWatched: boolean },
   protocol: ProbeOptions["protocol"],
 ): string {
   const faults = phases.map((phase) => (phase.kind === "fault" ? phase.fault : ""));
+  const isSlow = phases.some((phase) => "faults" in phase && phase.faults.slowReader > 0);
   if (!isOwn && (faults.includes("crash") || faults.includes("rolling-restart"))) {
     return "it restarts the server: leave --target away, and one is started for it";
   }
   if (protocol === "raw" && traffic === "publish") return "publishing needs --protocol holdfast";
+  if (isSlow && !isWatched) {
+    return "only the server knows whether anybody was slow: give its admin listener, --server-stats URL";
+  }
   return "";
 }
 
@@ -119,6 +124,9 @@ class ScenarioRun {
     const bound = this.#stages.find(({ verdict }) => verdict === "generator-bound");
     if (bound !== undefined) return this.#result("generator-bound", bound.reasons[0]!);
     const wall = this.#stages.find(({ verdict }) => verdict === "wall");
+    if (wall?.operations.connect?.succeeded === 0) {
+      return this.#result("failed", wall.reasons[0]!, "unreachable");
+    }
     const missed = this.#objectives.filter(({ passed }) => !passed);
     if (wall === undefined && missed.length === 0) return this.#result("passed", "");
     const reason = wall?.reasons[0] ?? missed.map(missedText).join("; ");
@@ -173,7 +181,20 @@ class ScenarioRun {
     stage.operateMs = durationMs;
     stage.connectMs = durationMs;
     await this.#drain(stage, phase);
+    if (faults.slowReader > 0) this.#seeBacklog(stage, phase);
     return await this.#end(stage, phase);
+  }
+
+  /** Who stops reading is slow only when the kernel has taken what it takes. */
+  #seeBacklog({ serverSamples }: Stage, phase: Phase): void {
+    const counts = serverSamples.map(({ processes }) =>
+      processes.reduce((sum, { backlogged }) => sum + (backlogged ?? 0), 0),
+    );
+    const most = Math.max(0, ...counts);
+    this.#objectives.push({
+      ...{ phase: phase.name, text: "slow readers seen >= 1", metric: "backlogged" },
+      ...{ actual: most, limit: 1, unit: "count", passed: most >= 1, worstAtMs: null },
+    });
   }
 
   async #disrupt(phase: DisruptionPhase): Promise<StageReport> {
@@ -201,7 +222,7 @@ class ScenarioRun {
     if (failure !== null) throw failure as Error;
     stage.operateMs = clock.now() - startAtMs;
     stage.connectMs = stage.operateMs;
-    const text = fault === "crash" ? "the server serves again" : "all workers are new";
+    const text = fault === "crash" ? "serves again" : "all workers new";
     this.#timed(phase, text, isOver() ? stage.operateMs : null, withinMs);
     // After a crash clients are about to come back: that is the next phase's.
     if (phase.perSecond > 0) await this.#drain(stage, phase);
@@ -216,7 +237,7 @@ class ScenarioRun {
     const isWell = (): boolean =>
       phase.until === "held" ? this.#isAllHeld() : this.#areFaultyEnded();
     await this.#within(stage, phase, () => isWell() || clock.now() - startMs > phase.withinMs);
-    const text = phase.until === "held" ? "all connected again" : "all half-open noticed";
+    const text = phase.until === "held" ? "all are back" : "all noticed";
     this.#timed(phase, text, isWell() ? clock.now() - startMs : null, phase.withinMs);
     stage.connectMs = clock.now() - stage.startMs;
     return await this.#end(stage, phase);
@@ -340,16 +361,20 @@ class ScenarioRun {
 
   // Reports.
 
-  #result(verdict: Exclude<ScenarioVerdict, "skipped">, reason: string): ScenarioResult {
+  #result(
+    verdict: Exclude<ScenarioVerdict, "skipped">,
+    reason: string,
+    outcome: Outcome = verdict,
+  ): ScenarioResult {
     const { name, title, question } = this.#scenario;
     return {
       ...{ name, title, question, plan: planText(this.#scenario) },
       ...{ verdict, reason, objectives: this.#objectives },
-      report: this.#report(verdict, reason),
+      report: this.#report(outcome, reason),
     };
   }
 
-  #report(outcome: Exclude<ScenarioVerdict, "skipped">, reason: string): Report {
+  #report(outcome: Outcome, reason: string): Report {
     const { title } = this.#scenario;
     const sentence =
       outcome === "passed" ? `${title}: every objective holds.` : `${title}: ${reason}.`;

@@ -36,6 +36,8 @@ export interface ScenarioServers {
   readonly text: string;
   /** Whether the servers are its own, to be restarted as a scenario wants it. */
   readonly isOwn: boolean;
+  /** Whether there are figures of their own (/stats). */
+  readonly isWatched: boolean;
   start(scenario: Scenario): Promise<ScenarioServer>;
 }
 
@@ -69,9 +71,12 @@ export async function runSeries(
   const results: ScenarioResult[] = [];
   for (const [index, scenario] of options.scenarios.entries()) {
     view.began(scenario, index, options.scenarios.length);
+    const isReached = !results.some(({ report: ran }) => ran?.outcome === "unreachable");
     const result = signal.aborted
       ? withoutRun(scenario, "aborted", "the series was interrupted before it")
-      : await conduct(scenario, options, servers, context);
+      : isReached
+        ? await conduct(scenario, options, servers, context)
+        : withoutRun(scenario, "skipped", "the server was not reached");
     results.push(result);
     view.ended(result);
   }
@@ -84,7 +89,7 @@ async function conduct(
   servers: ScenarioServers,
   context: RunContext,
 ): Promise<ScenarioResult> {
-  const lack = scenarioLacks(scenario, servers.isOwn, probe.protocol);
+  const lack = scenarioLacks(scenario, servers, probe.protocol);
   if (lack !== "") return withoutRun(scenario, "skipped", lack);
   for (let attempt = 1; ; attempt++) {
     let server: ScenarioServer | null = null;
@@ -145,6 +150,7 @@ function report(scenarios: readonly ScenarioResult[], facts: SeriesFacts): Scena
 function outcomeOf(results: readonly ScenarioResult[]): Outcome {
   const has = (verdict: ScenarioVerdict): boolean =>
     results.some((result) => result.verdict === verdict);
+  if (results.some(({ report: ran }) => ran?.outcome === "unreachable")) return "unreachable";
   if (has("failed")) return "failed";
   if (has("aborted")) return "aborted";
   if (has("generator-bound")) return "generator-bound";

@@ -198,6 +198,7 @@ function readingOf(source: string, stats: Fields, atMs: number): ProcessReading 
     isAccepting: typeof accepting === "boolean" ? accepting : null,
     refused: numberOf(totals["refused"]),
     turnedAway: numberOf(admission["turnedAway"]),
+    backlogged: numberOf(fieldsOf(stats["queue"])["backlogged"]),
     closedByReason: countsOf(stats["closedByReason"]),
   };
 }

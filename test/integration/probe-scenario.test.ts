@@ -99,7 +99,7 @@ describe("against a server of its own", () => {
     timeout: 90_000,
   }, async ({ onTestFinished }) => {
     const files = { html: join(folder, "report.html"), markdown: join(folder, "report.md") };
-    const names = ["echo-steady", "slow-consumers"];
+    const names = ["echo-steady", "fan-out"];
     const to = ["--html", files.html, "--markdown", files.markdown];
     const { report } = await scenario(onTestFinished, ...names, ...to, ...TINY);
     expect(report.scenarios.map(({ name }) => name)).toEqual(names);
@@ -173,10 +173,15 @@ describe("against a server of somebody else", () => {
 
   it("that is not there is named by what connecting to it comes to", async ({ onTestFinished }) => {
     const endpoint = `tcp://127.0.0.1:${await closedPort()}`;
-    const args = ["fan-out", "--target", endpoint, ...TINY];
+    const args = ["fan-out", "echo-steady", "--target", endpoint, ...TINY];
     const { report, code } = await scenario(onTestFinished, ...args);
-    expect([code, report.outcome]).toEqual([99, "failed"]);
-    expect(report.scenarios[0]!.reason).toBe("10 connections are missing: connect.refused");
+    expect([code, report.outcome]).toEqual([92, "unreachable"]);
+    const reasons = report.scenarios.map(({ reason }) => reason);
+    // The others are not tried in vain.
+    expect(reasons).toEqual([
+      "10 connections are missing: connect.refused",
+      "the server was not reached",
+    ]);
   });
 
   it("what would restart it is left out and said so, and the rest is run", async ({
@@ -209,6 +214,8 @@ describe("what is wrong with the command line is said before anything starts", (
     [["all", "--server-stats", "http://127.0.0.1:1"], 104, /belongs to --target/],
     [["all", "--target", "127.0.0.1"], 104, /127\.0\.0\.1/],
     [["all", "--workers", "many"], 104, /workers/],
+    [["all", "--workers", "2", "--target", "tcp://127.0.0.1:1"], 104, /--workers is of a server/],
+    [["all", "--protocol", "raw"], 104, /--protocol raw needs --target/],
     [["all", "--html", "/nonexistent/a.html"], 104, /cannot be written/],
     [["all", "--html", "/dev/null", "--markdown", "/dev/null"], 104, /are both/],
     [["echo-steady", "--html"], 2, /argument missing/],

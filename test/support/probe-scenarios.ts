@@ -30,7 +30,7 @@ const VERDICTS: Readonly<Record<string, ScenarioVerdict>> = {
   "rolling-restart": "skipped",
 };
 const REASONS: Readonly<Record<string, string>> = {
-  "slow-consumers": "an objective was missed in 1% stop reading",
+  "slow-consumers": "an objective was missed in 5% stop reading",
   "echo-burst": "the probe was late in burst: lateness p99 61.2 ms, 50.0 ms are allowed",
   "rolling-restart":
     "it needs a server with workers that the probe may restart: leave --target away",

@@ -19,6 +19,7 @@ export function processSample(changes: Partial<ProcessSample> = {}): ProcessSamp
     loopLagP99Ms: 2,
     state: "serving",
     isAccepting: true,
+    backlogged: 0,
     refused: 0,
     turnedAway: 0,
     closedByReason: null,

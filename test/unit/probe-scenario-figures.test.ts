@@ -88,7 +88,7 @@ describe("the phase that stands for a scenario", () => {
     ["connect-storm", "hold"],
     ["reconnect-stampede", "hold again"],
     ["echo-burst", "burst"],
-    ["slow-consumers", "1% stop reading"],
+    ["slow-consumers", "5% stop reading"],
     ["churn-half-open", "churn, 5% fall silent"],
   ])("of %s is %s", (name, phase) => {
     expect(scenarioFigures(scenarioNamed(name))?.stage.name).toBe(phase);

@@ -47,8 +47,8 @@ describe("a page of scenarios", () => {
     }
     expect(PAGE.match(/<section /g)).toHaveLength(12);
     expect(words(summary)).toContain(
-      "Slow consumers FAIL 1,000 of 1,000 10 of 10 402 ms delivery 1.43 ms 588 0.03 1,133 B/conn " +
-        "loss:count==0: 588 an objective was missed in 1% stop reading",
+      "Slow consumers FAIL 100 of 100 20 of 20 461 ms delivery 1.43 ms 588 0.03 96.5 MiB " +
+        "errors:count==0: 588 an objective was missed in 5% stop reading",
     );
     expect(words(summary)).toContain("Rolling restart under load skipped - - - - - - - -");
   });

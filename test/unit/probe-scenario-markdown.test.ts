@@ -63,9 +63,9 @@ describe("scenarios as Markdown", () => {
 
   it("show phases and objectives that were missed, and why", () => {
     const text = section(TEXT, "Slow consumers");
-    expect(text).toContain("**FAIL**: an objective was missed in 1% stop reading");
+    expect(text).toContain("**FAIL**: an objective was missed in 5% stop reading");
     expect(text).toContain("| 588 | MISSED; loss:count==0: 588 |");
-    expect(text).toContain("| 1% stop reading | delivery:p(99)<250ms | 402 ms | 250 ms | MISSED |");
+    expect(text).toContain("| 5% stop reading | delivery:p(99)<250ms | 461 ms | 250 ms | MISSED |");
     expect(section(TEXT, "Rolling restart")).toContain("**skipped**: it needs a server");
   });
 

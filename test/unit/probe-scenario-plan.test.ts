@@ -74,6 +74,11 @@ describe("a scenario at another size", () => {
     const one = scaled(scenario("many-topics"), 0.1, 0.5);
     expect([one.connections, one.topics]).toEqual([500, 100]);
     expect(one.phases[1]).toMatchObject({ perSecond: 100, durationMs: 10_000 });
+    // Of one topic everybody has everything.
+    expect(scaled(scenario("fan-out"), 0.1, 1)).toMatchObject({
+      connections: 100,
+      phases: [{}, { perSecond: 10 }],
+    });
     expect(scaled(scenario("rolling-restart"), 0.5, 0.1).phases[2]).toMatchObject({
       ...{ perSecond: 500, withinMs: 90_000 },
     });
@@ -123,14 +128,25 @@ describe("scenarios by name", () => {
   });
 });
 
+const OURS = { isOwn: true, isWatched: true };
+const THEIRS = { isOwn: false, isWatched: true };
+
 describe("a scenario cannot be run", () => {
   it.each(["reconnect-stampede", "rolling-restart"])("%s on a server of somebody else", (name) => {
-    expect(scenarioLacks(scenario(name), false, "holdfast")).toMatch(/restarts the server/);
-    expect(scenarioLacks(scenario(name), true, "holdfast")).toBe("");
+    expect(scenarioLacks(scenario(name), THEIRS, "holdfast")).toMatch(/restarts the server/);
+    expect(scenarioLacks(scenario(name), OURS, "holdfast")).toBe("");
   });
 
   it("where it publishes and nothing is known of the protocol", () => {
-    expect(scenarioLacks(scenario("fan-out"), false, "raw")).toMatch(/--protocol holdfast/);
-    expect(scenarioLacks(scenario("echo-burst"), false, "raw")).toBe("");
+    expect(scenarioLacks(scenario("fan-out"), THEIRS, "raw")).toMatch(/--protocol holdfast/);
+    expect(scenarioLacks(scenario("echo-burst"), THEIRS, "raw")).toBe("");
+  });
+
+  it("where it is about slow readers and nobody can see whether there were any", () => {
+    const slow = scenario("slow-consumers");
+    expect(scenarioLacks(slow, { ...THEIRS, isWatched: false }, "holdfast")).toMatch(
+      /--server-stats/,
+    );
+    expect(scenarioLacks(slow, THEIRS, "holdfast")).toBe("");
   });
 });

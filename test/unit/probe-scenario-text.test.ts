@@ -36,7 +36,7 @@ describe("scenarios as text", () => {
       "pass 1,000 4,997/5k 26.1 resp 1.95 0 0.22 1,142 B response:p99 26.1 of 100 ms",
     ],
     ["fan-out", "pass 1,000 10/10 10.1 dlvr 1.95 0 0.03 1,137 B delivery:p99 10.1 of 250 ms"],
-    ["slow-consumers", "FAIL 1,000 10/10 402 dlvr 1.43 588 0.03 1,133 B loss:count 588 of 0"],
+    ["slow-consumers", "FAIL 100 20/20 461 dlvr 1.43 588 0.03 96.5 MiB errors:count 588 of 0"],
     ["large-frames", "pass 100 200/200 111 resp 1.95 0 0.04 96.7 MiB response:p99 111 of 250 ms"],
     ["rolling-restart", "skipped - - - - - - -"],
   ])("have one line for %s", (name, rest) => {
@@ -50,9 +50,9 @@ describe("scenarios as text", () => {
   });
 
   it("say of each that did not pass why, and what it missed", () => {
-    expect(text).toContain("FAIL slow-consumers: an objective was missed in 1% stop reading\n");
-    expect(text).toContain("    missed loss:count==0: 588 (1% stop reading)\n");
-    expect(text).toContain("    missed delivery:p(99)<250ms: 402 ms (1% stop reading)\n");
+    expect(text).toContain("FAIL slow-consumers: an objective was missed in 5% stop reading\n");
+    expect(text).toContain("    missed loss:count==0: 588 (5% stop reading)\n");
+    expect(text).toContain("    missed delivery:p(99)<250ms: 461 ms (5% stop reading)\n");
     expect(text).toContain("GENERATOR-BOUND echo-burst: the probe was late in burst");
     expect(text).toContain("skipped rolling-restart: it needs a server with workers");
     expect(text).not.toContain("pass echo-steady:");
@@ -60,7 +60,7 @@ describe("scenarios as text", () => {
 
   it("do not tell twice what the reason has told", () => {
     const failed = scenarioNamed("slow-consumers");
-    const reason = "1% stop reading: loss:count==0 (was 588)";
+    const reason = "5% stop reading: loss:count==0 (was 588)";
     const told = textOf(only({ ...failed, reason }));
     expect(told).not.toContain("missed loss:count==0");
     expect(told).toContain("missed delivery:p(99)<250ms");
@@ -89,7 +89,7 @@ describe("scenarios as text", () => {
     const narrow = textOf(REPORT, 80);
     expect(narrow).toMatch(/ held +p99 ms of +errors +nearest/);
     expect(rowOf(narrow, "slow-consumers")).toBe(
-      "slow-consumers FAIL 1,000 402 dlvr 588 loss:count 588 of 0",
+      "slow-consumers FAIL 100 461 dlvr 588 errors:count 588 of 0",
     );
   });
 
@@ -188,7 +188,7 @@ describe("the line of a scenario that has ended", () => {
 
   it("has the reason first", () => {
     expect(scenarioLine(scenarioNamed("slow-consumers"))).toMatch(
-      /^FAIL slow-consumers: an objective was missed in 1% stop reading; 1,000 of /,
+      /^FAIL slow-consumers: an objective was missed in 5% stop reading; 100 of /,
     );
     expect(scenarioLine({ ...scenarioNamed("fan-out"), name: EVIL })).not.toMatch(/[\u001b\n]/);
   });

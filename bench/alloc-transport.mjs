@@ -3,12 +3,12 @@
 import { dirname, join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { progress } from "../command-line.mjs";
-import { runEcho } from "../load/load-client.mjs";
-import { LOAD_CORE, startPinned, startServer } from "../processes.mjs";
-import { words } from "../rounds.mjs";
+import { progress } from "./command-line.mjs";
+import { runEcho } from "./load/load-client.mjs";
+import { LOAD_CORE, startPinned, startServer } from "./processes.mjs";
+import { words } from "./rounds.mjs";
 
-const here = dirname(dirname(fileURLToPath(import.meta.url)));
+const here = dirname(fileURLToPath(import.meta.url));
 
 /** Code is compiled by then, and connections are open. */
 const WARMUP_MS = 2_000;
