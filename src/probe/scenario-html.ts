@@ -122,7 +122,7 @@ function summaryCells(result: ScenarioResult): (Markup | string)[] {
   if (figures === null) return SUMMARY_HEAD.map(() => UNKNOWN);
   const { stage, rate, errors } = figures;
   const { connections, generator, server } = stage;
-  const { cpuCores, bytesPerConnection, rssBytes } = server ?? {};
+  const { cpuCores, rssBytes } = server ?? {};
   return [
     beside(connections.held, connections.intended),
     rate === null ? UNKNOWN : beside(rate.achievedPerSecond, rate.intendedPerSecond),
@@ -130,9 +130,7 @@ function summaryCells(result: ScenarioResult): (Markup | string)[] {
     latencyFigure(generator.latenessP99Ms),
     formatCount(errors),
     cpuCores == null ? UNKNOWN : cpuCores.toFixed(2),
-    bytesPerConnection == null
-      ? bytesFigure(rssBytes)
-      : html`${formatCount(bytesPerConnection)} <span class="of">B/conn</span>`,
+    bytesFigure(rssBytes),
   ];
 }
 

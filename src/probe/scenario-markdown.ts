@@ -112,10 +112,8 @@ function rateText(rate: OperationFigures | null): string {
 
 function serverText({ server }: StageReport): string {
   if (server === null) return UNKNOWN;
-  const { cpuCores, rssBytes, bytesPerConnection } = server;
-  const each =
-    bytesPerConnection === null ? "" : `, ${formatCount(bytesPerConnection)} B per connection`;
-  return `${coresFigure(cpuCores)}, ${bytesFigure(rssBytes)}${each}`;
+  const { cpuCores, rssBytes } = server;
+  return `${coresFigure(cpuCores)}, ${bytesFigure(rssBytes)}`;
 }
 
 function scenarioParts({ title, name, ...rest }: ScenarioResult): string[] {

@@ -1,7 +1,7 @@
 // Scenarios for people in a terminal: one line for each, then why those that did not pass did not,
 // and the result as the last line.
 
-import { formatCount, formatDuration } from "./quantity.ts";
+import { formatDuration } from "./quantity.ts";
 import {
   bytesFigure,
   countFigure,
@@ -13,7 +13,6 @@ import {
   UNKNOWN,
   unitFigure,
 } from "./report-figures.ts";
-import type { ServerFigures } from "./report.ts";
 import {
   nearestObjective,
   objectiveText,
@@ -65,7 +64,7 @@ const COLUMNS: readonly Column[] = [
     dispensable: 2,
     cell: ({ stage }) => stage.server?.cpuCores?.toFixed(2) ?? UNKNOWN,
   },
-  { title: "memory", dispensable: 4, cell: ({ stage }) => memoryFigure(stage.server) },
+  { title: "memory", dispensable: 4, cell: ({ stage }) => bytesFigure(stage.server?.rssBytes) },
 ];
 
 /** One number where all are there. */
@@ -88,12 +87,6 @@ const LATENCY_WORDS = { delivery: "dlvr", response: "resp", connect: "conn" } as
 function latencyCell({ latency }: PhaseFigures): string {
   if (latency === null) return UNKNOWN;
   return `${msFigure(latency.summary.p99)} ${LATENCY_WORDS[latency.name]}`;
-}
-
-/** Of a connection, where that is known: it says more than what the process has. */
-function memoryFigure(server: ServerFigures | null): string {
-  if (server?.bytesPerConnection != null) return `${formatCount(server.bytesPerConnection)} B`;
-  return bytesFigure(server?.rssBytes);
 }
 
 interface Page {

@@ -43,7 +43,7 @@ describe("scenarios as Markdown", () => {
     expect(summary).toHaveLength(2 + 12);
     expect(summary.find((row) => row.startsWith("| echo-steady "))).toBe(
       "| echo-steady | pass | 1,000 of 1,000 | 4,997 of 5,000 | 26.1 ms response | 1.95 ms | 0 | " +
-        "0.22 cores, 97.8 MiB, 1,142 B per connection | response:p(99)<100ms: 26.1 ms (hold) |",
+        "0.22 cores, 97.8 MiB | response:p(99)<100ms: 26.1 ms (hold) |",
     );
     expect(summary.find((row) => row.startsWith("| rolling-restart "))).toBe(
       "| rolling-restart | skipped | - | - | - | - | - | - | - |",

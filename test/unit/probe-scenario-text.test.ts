@@ -30,12 +30,12 @@ describe("scenarios as text", () => {
   const text = textOf(REPORT);
 
   it.each([
-    ["steady-idle", "pass 20,000 - - 1.95 0 0.07 1,122 B connect:p99 111 ms of 2.00 s"],
+    ["steady-idle", "pass 20,000 - - 1.95 0 0.07 117 MiB connect:p99 111 ms of 2.00 s"],
     [
       "echo-steady",
-      "pass 1,000 4,997/5k 26.1 resp 1.95 0 0.22 1,142 B response:p99 26.1 of 100 ms",
+      "pass 1,000 4,997/5k 26.1 resp 1.95 0 0.22 97.8 MiB response:p99 26.1 of 100 ms",
     ],
-    ["fan-out", "pass 1,000 10/10 10.1 dlvr 1.95 0 0.03 1,137 B delivery:p99 10.1 of 250 ms"],
+    ["fan-out", "pass 1,000 10/10 10.1 dlvr 1.95 0 0.03 97.6 MiB delivery:p99 10.1 of 250 ms"],
     ["slow-consumers", "FAIL 100 20/20 461 dlvr 1.43 588 0.03 96.5 MiB errors:count 588 of 0"],
     ["large-frames", "pass 100 200/200 111 resp 1.95 0 0.04 96.7 MiB response:p99 111 of 250 ms"],
     ["rolling-restart", "skipped - - - - - - -"],
