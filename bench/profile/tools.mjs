@@ -64,7 +64,7 @@ async function runClinic({ kind, scenario, dist, seconds, out }) {
     command: [...CLINIC_COMMAND, name, "--open=false", "--dest", out, "--", "node"],
     dist,
     seconds,
-    watch: async () => void (await wait(seconds * 1_000)),
+    watch: () => wait(seconds * 1_000),
   });
   const made = readdirSync(out).filter((file) => !before.has(file));
   const report = made.find((file) => file.endsWith(`.clinic-${name}.html`));

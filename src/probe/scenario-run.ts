@@ -67,7 +67,7 @@ export function scenarioLacks(
   }
   if (protocol === "raw" && traffic === "publish") return "publishing needs --protocol holdfast";
   if (isSlow && !isWatched) {
-    return "only the server knows whether anybody was slow: give its admin listener, --server-stats URL";
+    return "only the server knows whether anybody was slow: give --server-stats URL";
   }
   return "";
 }

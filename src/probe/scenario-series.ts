@@ -75,7 +75,7 @@ export async function runSeries(
     const result = signal.aborted
       ? withoutRun(scenario, "aborted", "the series was interrupted before it")
       : isReached
-        ? await conduct(scenario, options, servers, context)
+        ? await conduct(scenario, options, servers, context, index === 0)
         : withoutRun(scenario, "skipped", "the server was not reached");
     results.push(result);
     view.ended(result);
@@ -88,6 +88,7 @@ async function conduct(
   { probe }: SeriesOptions,
   servers: ScenarioServers,
   context: RunContext,
+  isFirst: boolean,
 ): Promise<ScenarioResult> {
   const lack = scenarioLacks(scenario, servers, probe.protocol);
   if (lack !== "") return withoutRun(scenario, "skipped", lack);
@@ -105,8 +106,10 @@ async function conduct(
       if (result.verdict !== "generator-bound" || attempt === TRIES) return result;
       context.view.note(`${scenario.name}: GENERATOR-BOUND, ${result.reason}; it is tried again`);
     } catch (error) {
-      // A server of ours that does not start, or does not do as it is told, has failed.
-      if (!(error instanceof HoldfastError) || error.code !== "HOLDFAST_WORKER_FAILED") throw error;
+      if (!(error instanceof HoldfastError)) throw error;
+      // A server of ours that does not start, or does not do as it is told, has failed. So has one
+      // that was there before; that it never was is said by what it is an error of.
+      if (isFirst && error.code !== "HOLDFAST_WORKER_FAILED") throw error;
       return withoutRun(scenario, "failed", error.message);
     } finally {
       await server?.stop();

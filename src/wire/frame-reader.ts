@@ -142,8 +142,8 @@ export class Unread {
 const COPY_BY_VIEW_MIN = 65;
 
 /**
- * Copies without making a view for short ranges, which is what most are. Eight bytes at a time: most
- * of what one byte costs is its turn of the loop.
+ * Copies without making a view for short ranges, which is what most are. Eight bytes at a time:
+ * most of what one byte costs is its turn of the loop.
  */
 export function copyBytes(from: Bytes, start: number, end: number, to: Bytes, at: number): void {
   if (end - start >= COPY_BY_VIEW_MIN) {
