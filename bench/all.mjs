@@ -2,11 +2,12 @@
 // a summary. A suite that misses a target or breaks does not keep the others from running.
 //   npm run bench -- --only echo,memory --out bench/results/reference
 import { once } from "node:events";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags } from "./command-line.mjs";
+import { progress, readFlags, refuse } from "./command-line.mjs";
 import { startSuite } from "./processes.mjs";
+import { makeFolder } from "./result.mjs";
 import { SUITES } from "./suite-list.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -100,7 +101,11 @@ function summary(outcomes) {
   return [head, ...lines].map(text).join("\n");
 }
 
-mkdirSync(folder, { recursive: true });
+try {
+  makeFolder(folder);
+} catch (error) {
+  refuse(`--out ${folder} cannot be made (${error.code})`);
+}
 const outcomes = [];
 for (const suite of chosen) outcomes.push(await run(suite));
 const failed = outcomes.filter(({ passed }) => !passed).length;

@@ -2,7 +2,7 @@
 // loop keeps up (doctor), what waits for what (bubbleprof), who allocates (heap).
 //   npm run profile -- flame|doctor|bubbleprof|heap SCENARIO [--seconds N] [--out FOLDER]
 //     [--tool clinic|node|perf] [--json]
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -10,6 +10,7 @@ import { progress, refuse } from "./command-line.mjs";
 import { KINDS, SYSTEM_CALL } from "./profile/frame-tree.mjs";
 import { SCENARIOS } from "./profile/scenarios.mjs";
 import { TOOLS } from "./profile/tools.mjs";
+import { makeFolder } from "./result.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const PROFILES = {
@@ -193,7 +194,7 @@ function print({ json, ...result }) {
 
 const { kind, name, seconds, tool: asked, dist, out, json } = readArguments();
 const scenario = SCENARIOS[name];
-mkdirSync(out, { recursive: true });
+makeFolder(out);
 const title = `${name}: ${scenario.title}`;
 const seen = await take(asked, { kind, title, scenario, dist, seconds, out });
 const { tree, tool, notes, files, look, facts } = seen;

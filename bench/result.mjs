@@ -1,7 +1,7 @@
 // What a suite found out, as one JSON document: `--json` prints it, `--out FILE` writes it, and the
 // table is a rendering of it. Documents of two runs can be compared by `bench:compare`, and the
 // tables of the README are made of those in results/.
-import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { progress, refuse } from "./command-line.mjs";
 import { FIGURES } from "./figures.mjs";
@@ -160,10 +160,17 @@ export class Result {
   }
 }
 
+/** Step by step: where the system refuses with ENOENT, `recursive` would try for ever. */
+export function makeFolder(folder) {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder);
+}
+
 /** Sees whether it can be written. What an earlier run left stays until this one has a result. */
 function openDocument(file) {
   try {
-    mkdirSync(dirname(file), { recursive: true });
+    makeFolder(dirname(file));
     closeSync(openSync(file, "a"));
   } catch (error) {
     refuse(`--out ${file} cannot be written (${error.code})`);

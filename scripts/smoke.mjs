@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { casesWith } from "../bench/micro/cases.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const command = join(root, "dist", "cli", "holdfast.js");
@@ -164,7 +165,7 @@ async function main() {
   }
 }
 
-/** Every case of every part counts what it should; how fast is no question on such a machine. */
+/** Every side of every case counts what it should; how fast is no question on such a machine. */
 async function runMicro() {
   const child = spawn(process.execPath, [micro, "--quick", "--json"], { stdio: "pipe" });
   const said = { stdout: "", stderr: "" };
@@ -173,14 +174,29 @@ async function runMicro() {
       said[name] += text;
     });
   }
-  const [code] = await once(child, "close");
+  // SIGTERM, so that it ends what it started.
+  const timer = setTimeout(() => child.kill("SIGTERM"), microMsMax - 1_000);
+  const [code] = await once(child, "close").finally(() => clearTimeout(timer));
   if (code !== 0) throw new Error(`it ended with ${code}:\n${said.stderr}`);
-  const { schema, rows } = JSON.parse(said.stdout);
+  expectMicro(JSON.parse(said.stdout));
+}
+
+function expectMicro({ schema, rows, skipped }) {
   expectEqual(schema, "holdfast-bench.result/1", "the schema");
+  expectEqual(JSON.stringify(skipped), "[]", "what was skipped");
+  const times = rows.filter(({ figure }) => figure === "time");
+  const measured = times.map(({ side, load }) => `${side}: ${JSON.stringify(load)}`);
+  // Those of a quick run: the number of deadlines is part of the load.
+  const deadlines = times.find(({ load }) => load.timers !== undefined)?.load.deadlines;
+  const expected = casesWith(deadlines).flatMap(({ load, sides }) =>
+    Object.keys(sides).map((side) => `${side}: ${JSON.stringify(load)}`),
+  );
+  expectEqual(measured.join("\n"), expected.join("\n"), "what was measured");
   for (const { side, figure, median } of rows) {
-    if (!(median >= 0)) throw new Error(`${figure} of ${side} is ${median}`);
+    // JSON has null for what is no number.
+    if (typeof median === "number" && median >= 0) continue;
+    throw new Error(`${figure} of ${side} is ${median}`);
   }
-  if (rows.length === 0) throw new Error("nothing was measured");
 }
 
 if (!existsSync(command)) {

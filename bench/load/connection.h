@@ -2,10 +2,9 @@
 // what the kernel would not take at once kept until it does.
 #ifndef CONNECTION_H
 #define CONNECTION_H
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include "clocks.h"
 #include "dialects.h"
+#include "sockets.h"
 
 // Beside what is asked: heartbeats and pongs that one read may call for.
 #define OUT_BYTES_SPARE 65536
@@ -45,10 +44,7 @@ static void make_room(size_t length) {
 }
 
 static void watch(struct connection *connection, int operation, uint32_t events) {
-  struct epoll_event event = {.events = events, .data.u32 = (uint32_t)(connection - connections)};
-  if (epoll_ctl(epoll_fd, operation, connection->fd, &event) != 0) {
-    die("epoll_ctl: %s", strerror(errno));
-  }
+  watch_fd(epoll_fd, operation, connection->fd, (uint32_t)(connection - connections), events);
 }
 
 static uint8_t *say(const struct message *message) {

@@ -15,18 +15,13 @@
 // Every result is one line of JSON on standard output. Linux only.
 #define _GNU_SOURCE
 #define PROGRAM "lives"
-#include <arpa/inet.h>
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include "clocks.h"
 #include "frames.h"
+#include "sockets.h"
+#include "words.h"
 
 // The kernel's search for a free port slows as an address fills up.
 #define PORTS_PER_SOURCE 2000
@@ -74,31 +69,16 @@ static bool is_cycling, has_command;
 static double moved_at, busy_at;
 
 static void watch(int operation, int slot, uint32_t events) {
-  struct epoll_event event = {.events = events, .data.u32 = (uint32_t)slot};
-  if (epoll_ctl(epoll_fd, operation, connections[slot].fd, &event) != 0) {
-    die("epoll_ctl: %s", strerror(errno));
-  }
+  watch_fd(epoll_fd, operation, connections[slot].fd, (uint32_t)slot, events);
 }
 
 // --- A connection's life ---
 
 static void begin(void) {
-  uint64_t source = begun / PORTS_PER_SOURCE % SOURCES + 2;
-  uint32_t host = 0x7f000000u + ((uint32_t)options.source_base << 16) + (uint32_t)source;
-  struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(host)};
-  struct sockaddr_in to = {.sin_family = AF_INET,
-                           .sin_port = htons((uint16_t)options.port),
-                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  int on = 1, slot = free_slots[--free_count];
+  int slot = free_slots[--free_count], fd = client_socket();
   struct connection *connection = &connections[slot];
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) die("socket: %s", strerror(errno));
-  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (bind(fd, (struct sockaddr *)&from, sizeof from) != 0) die("bind: %s", strerror(errno));
-  if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS) {
-    die("connect: %s", strerror(errno));
-  }
+  connect_from(fd, options.source_base, (uint32_t)(begun / PORTS_PER_SOURCE % SOURCES),
+               "127.0.0.1", options.port);
   *connection = (struct connection){.fd = fd, .phase = CONNECTING, .way = begun++ % WAYS};
   opening++;
   alive++;
@@ -137,10 +117,7 @@ static void became_open(int slot) {
 
 static void connected(int slot) {
   struct connection *connection = &connections[slot];
-  int error = 0;
-  socklen_t length = sizeof error;
-  getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &length);
-  if (error != 0) die("connect: %s", strerror(error));
+  check_connected(connection->fd);
   watch(EPOLL_CTL_MOD, slot, EPOLLIN);
   if (options.websocket) {
     tell(slot, upgrade, upgrade_bytes, UPGRADING);
@@ -370,29 +347,28 @@ static bool command(void) {
 }
 
 static void read_options(int argc, char **argv) {
+  static const char *const transports[] = {"tcp", "websocket", NULL};
+  static const char *const protocols[] = {"raw", "holdfast", "socket.io", NULL};
   static const struct option known[] = {{"port", 1, NULL, 'p'},
                                         {"transport", 1, NULL, 't'},
                                         {"protocol", 1, NULL, 'P'},
                                         {"pid", 1, NULL, 'i'},
                                         {"source-base", 1, NULL, 'b'},
                                         {NULL, 0, NULL, 0}};
-  int option;
-  while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+  int option, index = 0;
+  while ((option = getopt_long(argc, argv, "", known, &index)) != -1) {
+    const char *flag = known[index].name;
     switch (option) {
-      case 'p': options.port = atoi(optarg); break;
-      case 't': options.websocket = strcmp(optarg, "websocket") == 0; break;
-      case 'P':
-        if (strcmp(optarg, "holdfast") == 0) options.protocol = HOLDFAST;
-        if (strcmp(optarg, "socket.io") == 0) options.protocol = SOCKET_IO;
-        break;
-      case 'i': options.pid = atoi(optarg); break;
-      case 'b': options.source_base = atoi(optarg); break;
+      case 'p': options.port = (int)number(flag, optarg, 1, 65535); break;
+      case 't': options.websocket = which(flag, optarg, transports) == 1; break;
+      case 'P': options.protocol = (enum protocol)which(flag, optarg, protocols); break;
+      case 'i': options.pid = (int)number(flag, optarg, 1, INT32_MAX); break;
+      case 'b': options.source_base = (int)number(flag, optarg, 0, 200); break;
       default: exit(2);
     }
   }
-  if (options.port < 1 || options.port > 65535) die("--port is missing");
-  if (options.pid < 1) die("--pid is missing");
-  if (options.source_base < 0 || options.source_base > 200) die("--source-base: 0 to 200");
+  if (options.port == 0) die("--port is missing");
+  if (options.pid == 0) die("--pid is missing");
 }
 
 static void build_greetings(void) {
@@ -408,22 +384,15 @@ static void build_greetings(void) {
 }
 
 int main(int argc, char **argv) {
-  struct rlimit files;
-  struct epoll_event event = {.events = EPOLLIN, .data.u32 = CONNECTIONS_MAX};
   read_options(argc, argv);
   build_greetings();
-  getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
+  raise_file_limit();
   while (free_count < CONNECTIONS_MAX) {
     free_slots[free_count] = CONNECTIONS_MAX - 1 - free_count;
     free_count++;
   }
-  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  setvbuf(stdin, NULL, _IONBF, 0);
-  if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0) {
-    die("epoll: %s", strerror(errno));
-  }
+  epoll_fd = new_epoll();
+  watch_commands(epoll_fd, CONNECTIONS_MAX);
   do {
     has_command = false;
     while (!has_command) turn(1000);

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include "clocks.h"
 #include "dialects.h"
+#include "words.h"
 
 #define CONNECTIONS_MAX 100000
 // Of all messages that are on their way at once: kernel and server hold them.
@@ -21,24 +22,6 @@ static struct {
              .bytes = PAYLOAD_BYTES_MIN,
              .seconds = 3,
              .warmup = 1};
-
-// @returns which of some words it is
-static int which(const char *flag, const char *word, const char *const *words) {
-  for (int i = 0; words[i] != NULL; i++) {
-    if (strcmp(word, words[i]) == 0) return i;
-  }
-  die("%s does not take %s", flag, word);
-  return 0;
-}
-
-static double number(const char *flag, const char *text, double min, double max) {
-  char *end;
-  double value = strtod(text, &end);
-  if (*text == 0 || *end != 0 || !(value >= min && value <= max)) {
-    die("%s is %g to %g, not %s", flag, min, max, text);
-  }
-  return value;
-}
 
 static void read_options(int argc, char **argv) {
   static const char *const transports[] = {"tcp", "websocket", NULL};

@@ -13,21 +13,15 @@
 // at the very moments that begin and end the measurement. Linux only.
 #define _GNU_SOURCE
 #define PROGRAM "load"
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include "clocks.h"
 #include "connection.h"
 #include "dialects.h"
 #include "frames.h"
 #include "latency.h"
 #include "load-options.h"
+#include "sockets.h"
 
 // The kernel's search for a free port slows as an address fills up.
 #define PORTS_PER_SOURCE 4000
@@ -103,22 +97,9 @@ static void ended(struct connection *connection) {
 
 static void begin(void) {
   struct connection *connection = &connections[started];
-  uint32_t source = 0x7f000001u + ((uint32_t)options.source_base << 16) +
-                    (uint32_t)(started / PORTS_PER_SOURCE + 1);
-  struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
-  int on = 1;
-  inet_pton(AF_INET, options.host, &to.sin_addr);
-  connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (connection->fd < 0) die("socket: %s", strerror(errno));
-  setsockopt(connection->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-  setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (bind(connection->fd, (struct sockaddr *)&from, sizeof from) != 0) {
-    die("bind: %s", strerror(errno));
-  }
-  if (connect(connection->fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS) {
-    die("connect: %s", strerror(errno));
-  }
+  connection->fd = client_socket();
+  connect_from(connection->fd, options.source_base, (uint32_t)(started / PORTS_PER_SOURCE),
+               options.host, options.port);
   *connection = (struct connection){
       .fd = connection->fd, .phase = CONNECTING, .next_answer = 1, .next_ask = 1};
   started++;
@@ -140,10 +121,7 @@ static void greet(struct connection *connection) {
 }
 
 static void connected(struct connection *connection) {
-  int error = 0;
-  socklen_t length = sizeof error;
-  getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &length);
-  if (error != 0) die("connect: %s", strerror(error));
+  check_connected(connection->fd);
   watch(connection, EPOLL_CTL_MOD, EPOLLIN);
   if (over_websocket) {
     char text[UPGRADE_BYTES_MAX];
@@ -496,9 +474,7 @@ static bool command(void) {
 }
 
 static void hold(void) {
-  struct epoll_event event = {.events = EPOLLIN, .data.u32 = UINT32_MAX};
-  setvbuf(stdin, NULL, _IONBF, 0);
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, 0, &event) != 0) die("stdin: %s", strerror(errno));
+  watch_commands(epoll_fd, UINT32_MAX);
   do {
     has_command = false;
     while (!has_command) turn(1000);
@@ -506,16 +482,13 @@ static void hold(void) {
 }
 
 int main(int argc, char **argv) {
-  struct rlimit files;
   read_options(argc, argv);
-  getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
+  raise_file_limit();
   build_messages((size_t)options.bytes);
   connections = calloc(CONNECTIONS_MAX, sizeof *connections);
   stamps = calloc((size_t)options.connections * (size_t)options.in_flight, sizeof *stamps);
-  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (connections == NULL || stamps == NULL || epoll_fd < 0) die("out of memory or files");
+  if (connections == NULL || stamps == NULL) die("out of memory");
+  epoll_fd = new_epoll();
   make_room((size_t)options.in_flight * request.length);
   if (options.hold) hold();
   else echo();

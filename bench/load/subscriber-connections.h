@@ -2,14 +2,9 @@
 // so many answers, and is ready; from then on it listens, or has stopped reading.
 #ifndef SUBSCRIBER_CONNECTIONS_H
 #define SUBSCRIBER_CONNECTIONS_H
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include "clocks.h"
 #include "latency.h"
+#include "sockets.h"
 #include "subscriber-dialects.h"
 
 // The kernel's search for a free port slows as an address fills up.
@@ -80,32 +75,17 @@ static const struct script *script_of(int slot) {
 static bool stalls(int slot) { return slot < options.stalled; }
 
 static void watch(int operation, int slot, uint32_t events) {
-  struct epoll_event event = {.events = events, .data.u32 = (uint32_t)slot};
-  if (epoll_ctl(epoll_fd, operation, connections[slot].fd, &event) != 0) {
-    die("epoll_ctl: %s", strerror(errno));
-  }
+  watch_fd(epoll_fd, operation, connections[slot].fd, (uint32_t)slot, events);
 }
 
 static void begin(int slot) {
-  int on = 1, receive = STALLED_RECEIVE_BYTES, segment = STALLED_SEGMENT_BYTES;
-  uint32_t host = 0x7f000002u + ((uint32_t)options.source_base << 16);
-  struct sockaddr_in from = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(host + (uint32_t)(slot / PORTS_PER_SOURCE))};
-  struct sockaddr_in to = {.sin_family = AF_INET,
-                           .sin_port = htons((uint16_t)options.port),
-                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) die("socket: %s", strerror(errno));
-  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  int receive = STALLED_RECEIVE_BYTES, segment = STALLED_SEGMENT_BYTES, fd = client_socket();
   if (stalls(slot)) {
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof receive);
     setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
   }
-  if (bind(fd, (struct sockaddr *)&from, sizeof from) != 0) die("bind: %s", strerror(errno));
-  if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS) {
-    die("connect: %s", strerror(errno));
-  }
+  connect_from(fd, options.source_base, (uint32_t)(slot / PORTS_PER_SOURCE), "127.0.0.1",
+               options.port);
   connections[slot] = (struct connection){.fd = fd, .phase = CONNECTING};
   opening++;
   watch(EPOLL_CTL_ADD, slot, EPOLLOUT);
@@ -264,10 +244,7 @@ static size_t take_upgrade(int slot, const uint8_t *bytes, size_t count) {
 }
 
 static void connected(int slot) {
-  int error = 0;
-  socklen_t length = sizeof error;
-  getsockopt(connections[slot].fd, SOL_SOCKET, SO_ERROR, &error, &length);
-  if (error != 0) die("connect: %s", strerror(error));
+  check_connected(connections[slot].fd);
   watch(EPOLL_CTL_MOD, slot, EPOLLIN);
   if (!dialects[options.dialect].is_websocket) {
     greet(slot);

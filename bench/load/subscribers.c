@@ -24,8 +24,8 @@
 #define _GNU_SOURCE
 #define PROGRAM "subscribers"
 #include <getopt.h>
-#include <sys/resource.h>
 #include "subscriber-connections.h"
+#include "words.h"
 
 #define STUCK_NS_MAX 10000000000ll
 #define STAMP_DIGITS 16
@@ -239,42 +239,34 @@ static void read_options(int argc, char **argv) {
       {"pid", 1, NULL, 'i'},     {"bytes", 1, NULL, 'n'},   {"publisher-answers", 1, NULL, 'A'},
       {NULL, 0, NULL, 0}};
   struct script *own = &options.subscriber, *other = &options.publisher;
-  int option;
-  while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+  int option, index = 0;
+  while ((option = getopt_long(argc, argv, "", known, &index)) != -1) {
+    const char *flag = known[index].name;
     switch (option) {
-      case 'p': options.port = atoi(optarg); break;
+      case 'p': options.port = (int)number(flag, optarg, 1, 65535); break;
       case 'd': options.dialect = dialect_of(optarg); break;
-      case 'b': options.source_base = atoi(optarg); break;
-      case 'i': options.pid = atoi(optarg); break;
-      case 's': options.stalled = atoi(optarg); break;
-      case 'n': options.bytes = (size_t)atoi(optarg); break;
+      case 'b': options.source_base = (int)number(flag, optarg, 0, 200); break;
+      case 'i': options.pid = (int)number(flag, optarg, 0, INT32_MAX); break;
+      case 's': options.stalled = (int)number(flag, optarg, 0, CONNECTIONS_MAX); break;
+      case 'n': options.bytes = (size_t)number(flag, optarg, 1, 1e6); break;
       case 'r': options.request_bytes = bytes_of(optarg, options.request); break;
       case 'm': options.message_bytes = bytes_of(optarg, options.message); break;
       case 'g': own->greeting_bytes = bytes_of(optarg, own->greeting); break;
-      case 'a': own->answers = (uint32_t)atoi(optarg); break;
+      case 'a': own->answers = (uint32_t)number(flag, optarg, 0, 100); break;
       case 'G': other->greeting_bytes = bytes_of(optarg, other->greeting); break;
-      case 'A': other->answers = (uint32_t)atoi(optarg); break;
+      case 'A': other->answers = (uint32_t)number(flag, optarg, 0, 100); break;
       default: exit(2);
     }
   }
-  if (options.port < 1 || options.port > 65535) die("--port is missing");
-  if (options.bytes < 1) die("--bytes: at least 1");
-  if (options.source_base < 0 || options.source_base > 200) die("--source-base: 0 to 200");
+  if (options.port == 0) die("--port is missing");
   find_stamp();
 }
 
 int main(int argc, char **argv) {
-  struct rlimit files;
-  struct epoll_event event = {.events = EPOLLIN, .data.u32 = COMMANDS};
   read_options(argc, argv);
-  getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
-  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  setvbuf(stdin, NULL, _IONBF, 0);
-  if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0) {
-    die("epoll: %s", strerror(errno));
-  }
+  raise_file_limit();
+  epoll_fd = new_epoll();
+  watch_commands(epoll_fd, COMMANDS);
   for (;;) {
     while (!has_command) turn(1000);
     command();

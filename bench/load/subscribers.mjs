@@ -13,9 +13,10 @@ export const FILES_RESERVED = 100;
 /**
  * What each command is answered with: `open`, `stalled`, `lost` and `stalledLost` connections, and
  * of what was published since the last answer `publishes`, `expected` and `received` messages,
- * `gaps`, `seconds`, the server's `cpuMicros`, and `generatorMicros`, this program's without the
- * turns in which it only looked (null: they cannot be told apart); in milliseconds the delay of all messages (`p50`,
- * `p99`, `max`), of the median publish's last one (`lastMs`), and of publishing itself (`lateMs`).
+ * `gaps`, `seconds`, CPU time of the server (`cpuMicros`) and of this program (`generatorMicros`,
+ * without the turns in which it only looked; null: they cannot be told apart); in milliseconds the
+ * delay of all messages (`p50`, `p99`, `max`), of the median publish's last one (`lastMs`), and of
+ * publishing itself (`lateMs`).
  * @typedef {Record<string, number>} Answer
  */
 export class Subscribers {

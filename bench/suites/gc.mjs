@@ -41,7 +41,7 @@ async function measure(name, { inFlight, bytes }) {
     nodeFlags: NODE_FLAGS,
   });
   try {
-    const { messages, seconds, cpuMicros, errors, lost, conditions } = await runEcho({
+    const { messages, seconds, cpuMicros, errors, lost, conditions, ...others } = await runEcho({
       ...{ port, transport, protocol, connections, bytes, "in-flight": inFlight },
       // The server is told the moments that begin and end the measurement.
       ...{ pid: server.pid, mark: 1, warmup: flags.warmup, seconds: flags.seconds },
@@ -55,6 +55,7 @@ async function measure(name, { inFlight, bytes }) {
       pauseMax: maxMs,
       collections: (count / messages) * MILLION,
       allocated: allocatedBytes / messages,
+      generatorCpuPerMessage: others.generatorCpuPerMessage,
     };
     const note = count === 0 ? "nothing was collected" : generatorNote(cpuMicros, seconds);
     return { figures, conditions, note };

@@ -4,8 +4,10 @@ import { describe, expect, it } from "vitest";
 import { readdirSync } from "node:fs";
 import { TABLES, withTables } from "../../bench/readme-tables.mjs";
 import { judge } from "../../bench/regression.mjs";
+import { resultTable } from "../../bench/result-table.mjs";
 import { RESULT_SCHEMA, Result } from "../../bench/result.mjs";
 import { runRounds } from "../../bench/rounds.mjs";
+import { comparePairs, PAIRS, SIDES } from "../../bench/sides.mjs";
 import { SUITES } from "../../bench/suite-list.mjs";
 
 const load = { connections: 200, inFlight: 1, bytes: 32 };
@@ -52,6 +54,50 @@ describe("a result", () => {
     result.add({ ...cpu, side: "b", values: [0, 2] });
     result.compare({ ...cpu, side: "a", against: "b" });
     expect(result.document().rows[0]!.ratios[0]).toMatchObject({ values: [null, 2], median: 2 });
+  });
+
+  it("has not passed where a target could not be judged: no value, or no round in common", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [2, null] });
+    result.add({ ...cpu, side: "b", values: [null, 2] });
+    result.compare({ ...cpu, side: "a", against: "b" });
+    expect(result.document()).toMatchObject({ passed: true, failures: [] });
+    result.compare({ ...cpu, side: "a", against: "b", target: { max: 2 } });
+    result.add({ ...cpu, side: "c", values: [null], target: { max: 2 } });
+    expect(result.document()).toMatchObject({
+      passed: false,
+      failures: ["a beside b: no round has both", "c: CPU per message is not known"],
+    });
+  });
+
+  it("has not passed where the suite says so, and the table says why", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [2] });
+    result.fail("nothing is clear");
+    expect(result.document().passed).toBe(false);
+    expect(resultTable(result.document())).toMatch(/\n\nnothing is clear\n\nFAILED in /);
+  });
+
+  it("puts beside each other whom the list names, and holds some of them to targets", () => {
+    const result = emptyResult();
+    for (const side of ["C epoll", "node:net", "tcp-epoll bare", "ws"]) {
+      result.add({ ...cpu, side, values: [2] });
+    }
+    const target = { side: "tcp-epoll bare", against: "node:net", max: 0.6 };
+    comparePairs(result, load, "cpuPerMessage", [target]);
+    const ratios = result.rows.map(({ side, ratios: all }) => [
+      side,
+      all.map((one) => one.against),
+    ]);
+    expect(ratios).toEqual([
+      ["C epoll", []],
+      ["node:net", []],
+      ["tcp-epoll bare", ["C epoll", "node:net"]],
+      ["ws", []],
+    ]);
+    expect(result.document().passed).toBe(false);
+    const stray = { side: "tcp-epoll bare", against: "ws", max: 1 };
+    expect(() => comparePairs(result, load, "cpuPerMessage", [stray])).toThrow("is not put beside");
   });
 
   it("compares only what had the same load", () => {
@@ -159,7 +205,7 @@ function echoDocument(): ReturnType<Result["document"]> {
   result.add({ ...cpu, side: "holdfast websocket", values: [6, 6.1, 5.9] });
   return {
     ...result.document(),
-    argv: ["--rounds", "3", "--out", "somewhere/echo.json", "--bytes", "32"],
+    argv: ["--rounds", "3", "--out", "somewhere/echo.json", "--only", "tcp-epoll bare,ws"],
     startedAt: "2026-11-21T20:00:00.000Z",
   };
 }
@@ -173,8 +219,8 @@ describe("the tables of a page", () => {
     expect(text).not.toContain("outdated");
     expect(text).toMatch(/^before\n<!-- figures: comparison -->\n\n\| /);
     expect(text.endsWith("\n<!-- /figures -->\nafter\n")).toBe(true);
-    expect(text).toContain("| node:net | 20 |");
-    expect(text).toContain("| **holdfast tcp-net** | 25 |");
+    expect(text).toContain("| node:net | 20 (10..40) |");
+    expect(text).toContain("| **holdfast tcp-net** | 25 (8..36) |");
     // 0.8, 1.25 and 0.9: the ratio of the medians would be 1.25.
     expect(text).toContain("| **holdfast tcp-net** against node:net | **0.90x** |");
     expect(text).toContain("| **holdfast websocket** against uWebSockets.js | 1.20x, behind |");
@@ -183,7 +229,9 @@ describe("the tables of a page", () => {
 
   it("tell their command, without where the result went, the date and the machine", () => {
     const text = withTables(page("echo.cpuPerMessage"), { echo: echoDocument() });
-    expect(text).toContain("- `npm run bench:echo -- --rounds 3 --bytes 32`: 2026-11-21, commit ");
+    expect(text).toContain(
+      '- `npm run bench:echo -- --rounds 3 --only "tcp-epoll bare,ws"`: 2026-11-21, commit ',
+    );
     expect(text).toContain("CPU per message, us: 200 connections, 1 in flight, 32 bytes");
   });
 
@@ -222,7 +270,13 @@ describe("the tables of a page", () => {
   });
 });
 
+it("who is put beside whom are sides that there are, each pair once", () => {
+  const names = PAIRS.flatMap(({ side, against }) => [side, against]);
+  expect(names.filter((name) => !(name in SIDES))).toEqual([]);
+  expect(new Set(PAIRS.map((pair) => JSON.stringify(pair))).size).toBe(PAIRS.length);
+});
+
 it("npm run bench knows every suite that there is", () => {
-  const suites = readdirSync("bench/suites").filter((file) => file !== "alloc-transport.mjs");
+  const suites = readdirSync("bench/suites");
   expect(new Set(SUITES.map(({ script }) => script))).toEqual(new Set(suites));
 });
