@@ -16,7 +16,10 @@ const NAMES = SUITES.map(({ name }) => name);
 const flags = readFlags({
   only: { default: NAMES.join(","), list: true, words: NAMES },
   out: { default: join(here, "results", "latest") },
-  quick: { isSwitch: true, means: "the shortest run of each that still measures" },
+  quick: {
+    isSwitch: true,
+    means: "the shortest run of each that still measures, disturbed or not",
+  },
   list: { isSwitch: true, means: "what there is, and about how long each takes; runs nothing" },
 });
 const folder = resolve(flags.out);
@@ -79,7 +82,8 @@ async function run(suite) {
 function missedIn({ rows, unmeasured, failures }) {
   const verdicts = rows.flatMap((row) => [row, ...row.ratios]).filter(({ target }) => target);
   const missed = verdicts.filter(({ passed }) => passed === false).length;
-  const spoilt = unmeasured.length === 0 ? "" : `, ${unmeasured.length} never measured in peace`;
+  const spoilt =
+    unmeasured.length === 0 ? "" : `, ${unmeasured.length} not measured (all thrown away)`;
   const met =
     verdicts.length === 0
       ? "no targets"

@@ -6,13 +6,35 @@ export function progress(text) {
   process.stderr.write(`${text}\n`);
 }
 
-/** --help: what each flag takes and is without being given. */
+/** Of suites that throw measurements away. */
+export const KEEP = {
+  isSwitch: true,
+  means: "throw nothing away: what others disturbed counts, and a note says so",
+};
+
+/** What flags mean that several suites have. */
+const MEANS = {
+  connections: "clients' connections",
+  "in-flight": "messages under way on each connection",
+  bytes: "of a payload",
+  seconds: "how long each measurement is",
+  warmup: "seconds of the same work before each measurement",
+  rounds: "measurements of each side, in turns",
+  only: "what is measured, and nothing else",
+  dist: "the folder of the build that is measured",
+  subscribers: "who all get each publish",
+  rate: "per second, however long answers take",
+};
+
+/** --help: what each flag takes, is without being given, and means. */
 function help(flags, positionals) {
   const lines = Object.entries(flags).map(([name, flag]) => {
-    const { list = false, range, words, isSwitch = false } = flag;
-    if (isSwitch) return `  --${name.padEnd(12)} ${flag.means}`;
+    const { list = false, range, words, isSwitch = false, means = MEANS[name] } = flag;
+    if (isSwitch) return `  --${name.padEnd(12)} ${means}`;
     const taken = words?.join(" | ") ?? (range === undefined ? "text" : range.join(" to "));
-    return `  --${name.padEnd(12)} ${taken}${list ? ", several by commas" : ""} (${flag.default})`;
+    const several = list ? ", several by commas" : "";
+    const without = flag.default === "" ? "" : ` (${flag.default})`;
+    return `  --${name.padEnd(12)} ${means ? `${means}: ` : ""}${taken}${several}${without}`;
   });
   console.log(
     [
@@ -34,8 +56,8 @@ export function refuse(text) {
 }
 
 /**
- * @typedef {{default: string, list?: boolean, range?: [number, number], words?: string[]}
- *   | {isSwitch: true, means: string}} Flag a switch takes no value
+ * @typedef {{default: string, list?: boolean, range?: [number, number], words?: string[],
+ *   means?: string} | {isSwitch: true, means: string}} Flag a switch takes no value
  * @param {Record<string, Flag>} flags by name
  * @param {Record<string, string>} positionals what has to be given before flags, and its meaning
  * @returns the values by name: numbers, words, lists of them; `json`, whether it was given; and

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildOf } from "./build-of.mjs";
-import { progress, readFlags, refuse } from "./command-line.mjs";
+import { KEEP, progress, readFlags, refuse } from "./command-line.mjs";
 import { FIGURES } from "./figures.mjs";
 import { startSuite } from "./processes.mjs";
 import { judge, PAIRS_MIN } from "./regression.mjs";
@@ -33,7 +33,7 @@ const COMPARABLE = {
   echo: {
     script: "echo.mjs",
     flags: ["--only", OURS.join(","), ...ECHO_LOADS, "--rounds", "1", "--seconds", "1"],
-    quick: ["--seconds", "0.3", "--warmup", "0.2"],
+    quick: ["--seconds", "0.3", "--warmup", "0.2", "--keep"],
     sides: OURS,
     needsNative: true,
   },
@@ -42,11 +42,11 @@ const COMPARABLE = {
 const flags = readFlags(
   {
     suite: { default: "micro", words: Object.keys(COMPARABLE) },
-    // As the suite takes it; "" is all of it.
-    only: { default: "" },
+    only: { default: "", means: "as the suite takes it; without it all of the build's" },
     margin: { default: "5%" },
     rounds: { default: "5", range: [PAIRS_MIN, 50] },
-    quick: { isSwitch: true, means: "short rounds; of micro none is thrown away" },
+    keep: KEEP,
+    quick: { isSwitch: true, means: "short rounds, of which none is thrown away" },
   },
   {
     BASE: "what it is compared with: a revision, a folder with a build, or . for the working tree",
@@ -73,13 +73,15 @@ async function measure(build) {
   rmSync(out, { force: true });
   const only = flags.only === "" ? [] : ["--only", flags.only];
   const quick = flags.quick ? suite.quick : [];
-  const argv = [...suite.flags, ...only, ...quick, "--dist", build.dist, "--out", out];
+  const keep = flags.keep ? ["--keep"] : [];
+  const argv = [...suite.flags, ...only, ...quick, ...keep, "--dist", build.dist, "--out", out];
   const child = startSuite([join(here, "suites", suite.script), ...argv], "pipe");
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (text) => {
     said += text;
   });
   const [code] = await once(child, "close");
+  if (code === 2) refuse(said.trim());
   // Its own targets are not the question: 1 is as good as 0 where there is a result.
   try {
     if (code === 0 || code === 1) return JSON.parse(readFileSync(out, "utf8"));

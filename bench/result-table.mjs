@@ -30,10 +30,15 @@ function cell({ median, min, max, values, target, passed }) {
   return `${shown(median)}${range} ${bound(target, "")} ${passed ? "pass" : "FAIL"}`;
 }
 
+/** Two digits after the point, or as many that count. */
+function times(ratio) {
+  return ratio >= 0.1 || ratio === 0 ? ratio.toFixed(2) : ratio.toPrecision(2);
+}
+
 function ratioText({ against, median, min, max, target, passed }, title) {
-  const range = `${min.toFixed(2)}..${max.toFixed(2)}`;
+  const range = `${times(min)}..${times(max)}`;
   const verdict = target === null ? "" : `  ${bound(target, "x")} ${passed ? "pass" : "FAIL"}`;
-  return `    ${title}: ${median.toFixed(2)}x of ${against} (${range})${verdict}`;
+  return `    ${title}: ${times(median)}x of ${against} (${range})${verdict}`;
 }
 
 function block(load, rows) {
@@ -68,6 +73,10 @@ function block(load, rows) {
   return [load, text(head), ...body].join("\n");
 }
 
+const REMEDY =
+  "What was thrown away was disturbed: stop what else runs on this machine and try again, or " +
+  "have it count all the same, with a note (--keep).";
+
 /** @returns the whole result; what was left out and thrown away stands at its end */
 export function resultTable(document) {
   const { rows, skipped, discarded, unmeasured, failures, passed, seconds } = document;
@@ -76,6 +85,7 @@ export function resultTable(document) {
   const busy = unmeasured.map(
     ({ side, load }) => `not measured: ${side}, ${words(load)} (every attempt was thrown away)`,
   );
+  const remedy = discarded.length === 0 ? [] : [REMEDY];
   const verdicts = rows.flatMap((row) => [row, ...row.ratios]).filter((one) => one.target !== null);
   const missed = verdicts.filter((one) => one.passed === false).length;
   const verdict =
@@ -86,5 +96,5 @@ export function resultTable(document) {
         : `${verdicts.length - missed} of ${verdicts.length} targets met`;
   const thrown = discarded.length === 0 ? "" : `; ${discarded.length} measurements thrown away`;
   const end = `${passed ? "PASSED" : "FAILED"} in ${seconds} s: ${verdict}${thrown}`;
-  return [...blocks, ...left, ...busy, ...failures, end].join("\n\n");
+  return [...blocks, ...left, ...busy, ...remedy, ...failures, end].join("\n\n");
 }

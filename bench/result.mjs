@@ -47,6 +47,11 @@ export class Result {
     if (flags.out !== "") openDocument(flags.out);
   }
 
+  /** Whether measurements count that others disturbed. */
+  get keepsAll() {
+    return this.#flags.keep === true;
+  }
+
   /** What was added so far. */
   get rows() {
     return [...this.#rows];

@@ -7,6 +7,8 @@ const STEAL_MAX = 0.05;
 const FOREIGN_MAX = 0.15;
 /** So often is a spoilt measurement made again in its round. */
 const REPEATS = 2;
+/** In the note of what was kept all the same. */
+const DISTURBED = "disturbed";
 
 /** @returns why these conditions spoil what was measured under them; "": they do not. */
 function spoiltBy({ steal, foreign }) {
@@ -31,14 +33,16 @@ export async function runRounds(result, { rounds, sides, load, measure, targetOf
   for (let round = 0; round < rounds; round++) {
     for (const side of sides) {
       const { figures, note } = await fairly(result, side, load, () => measure(side, round));
-      if (note !== "") notes.set(side, note);
+      const isDisturbed = notes.get(side)?.includes(DISTURBED) ?? false;
+      if (note !== "" && !isDisturbed) notes.set(side, note);
       for (const [figure, value] of Object.entries(figures)) {
         const all = values.get(side);
         if (!all.has(figure)) all.set(figure, new Array(rounds).fill(null));
         all.get(figure)[round] = value;
       }
       const shown = Object.entries(figures).map(([name, value]) => `${name} ${brief(value)}`);
-      progress(`${words(load)}, round ${round + 1}/${rounds}: ${side}: ${shown.join(", ")}`);
+      const what = shown.length === 0 ? "not measured" : shown.join(", ");
+      progress(`${words(load)}, round ${round + 1}/${rounds}: ${side}: ${what}`);
     }
   }
   for (const [side, all] of values) {
@@ -50,12 +54,16 @@ export async function runRounds(result, { rounds, sides, load, measure, targetOf
   }
 }
 
-/** @returns what was measured in peace; nothing where every attempt was spoilt. */
+/** @returns what nobody disturbed, or was to be kept; nothing where every attempt was spoilt. */
 async function fairly(result, side, load, measure) {
   for (let attempt = 0; attempt <= REPEATS; attempt++) {
     const { figures, conditions, note = "" } = await measure();
     const why = spoiltBy(conditions);
     if (why === "") return { figures, note };
+    if (result.keepsAll) {
+      const disturbed = `${DISTURBED}: ${why}`;
+      return { figures, note: note === "" ? disturbed : `${note}; ${disturbed}` };
+    }
     result.discard(side, load, why);
   }
   return { figures: {}, note: "" };

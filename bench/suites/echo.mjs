@@ -4,7 +4,7 @@
 //   npm run bench:echo -- --connections 200,5000 --in-flight 1,16 --bytes 32,1024,16384
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags, refuse } from "../command-line.mjs";
+import { KEEP, progress, readFlags, refuse } from "../command-line.mjs";
 import { generatorNote, runEcho, UNDER_WAY_BYTES_MAX } from "../load/load-client.mjs";
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
@@ -40,6 +40,7 @@ const flags = readFlags({
   rounds: { default: "5", range: [1, 50] },
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
+  keep: KEEP,
 });
 const dist = resolve(flags.dist);
 if (Math.max(...flags.connections) > fileLimit() - 100) {

@@ -4,7 +4,7 @@
 //   npm run bench:fanout -- --subscribers 1,10,100,1000,10000
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags, refuse } from "../command-line.mjs";
+import { KEEP, progress, readFlags, refuse } from "../command-line.mjs";
 import { PAYLOAD_BYTES_MIN } from "../load/client-frames.mjs";
 import { generatorNote } from "../load/load-client.mjs";
 import { assertDelivered, FILES_RESERVED, Subscribers } from "../load/subscribers.mjs";
@@ -27,6 +27,7 @@ const flags = readFlags({
   rounds: { default: "5", range: [1, 50] },
   only: { default: PUBLISHING.join(","), list: true, words: PUBLISHING },
   dist: { default: join(dirname(here), "dist") },
+  keep: KEEP,
 });
 const dist = resolve(flags.dist);
 const largest = fileLimit() - FILES_RESERVED;

@@ -3,7 +3,7 @@
 //   npm run bench:gc -- --connections 200 --in-flight 16 --bytes 32,1024
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags } from "../command-line.mjs";
+import { KEEP, progress, readFlags } from "../command-line.mjs";
 import { generatorNote, runEcho } from "../load/load-client.mjs";
 import { Result } from "../result.mjs";
 import { runRounds } from "../rounds.mjs";
@@ -26,6 +26,7 @@ const flags = readFlags({
   rounds: { default: "3", range: [1, 50] },
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
+  keep: KEEP,
 });
 const { connections, rounds } = flags;
 const dist = resolve(flags.dist);

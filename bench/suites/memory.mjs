@@ -4,7 +4,7 @@
 //   npm run bench:memory -- --connections 10000,19000
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { progress, readFlags, refuse } from "../command-line.mjs";
+import { KEEP, progress, readFlags, refuse } from "../command-line.mjs";
 import { FILES_RESERVED, Subscribers } from "../load/subscribers.mjs";
 import { watchCores } from "../machine.mjs";
 import { MEMORY_NODE_FLAGS, settledResidentBytes } from "../process-memory.mjs";
@@ -26,6 +26,7 @@ const flags = readFlags({
   rounds: { default: "3", range: [1, 50] },
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
+  keep: KEEP,
 });
 const dist = resolve(flags.dist);
 const steps = [...new Set(flags.connections)].sort((a, b) => a - b);

@@ -3,7 +3,7 @@
 //   npm run bench:micro -- --only parser,timers --rounds 5
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags } from "../command-line.mjs";
+import { KEEP, progress, readFlags } from "../command-line.mjs";
 import { watchCores } from "../machine.mjs";
 import { casesWith, GROUPS } from "../micro/cases.mjs";
 import { OURS } from "../micro/work.mjs";
@@ -27,6 +27,7 @@ const flags = readFlags({
   rounds: { default: "5", range: [1, 50] },
   deadlines: { default: "1000000", range: [1_000, 10_000_000] },
   dist: { default: join(dirname(here), "dist") },
+  keep: KEEP,
   quick: {
     isSwitch: true,
     means: "one short round that shows that all of it runs; its figures are worth little",

@@ -5,7 +5,7 @@
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags, refuse } from "../command-line.mjs";
+import { KEEP, progress, readFlags, refuse } from "../command-line.mjs";
 import { runEcho, startHolder } from "../load/load-client.mjs";
 import { fileLimit } from "../processes.mjs";
 import { Result } from "../result.mjs";
@@ -31,6 +31,7 @@ const flags = readFlags({
   rounds: { default: "5", range: [1, 50] },
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
+  keep: KEEP,
 });
 const { busy, rate, rounds } = flags;
 const dist = resolve(flags.dist);

@@ -4,7 +4,7 @@
 //   npm run bench:slow-readers -- --subscribers 1000 --stalled 10 --rate 40 --seconds 20
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags, refuse } from "../command-line.mjs";
+import { KEEP, progress, readFlags, refuse } from "../command-line.mjs";
 import { PAYLOAD_BYTES_MIN } from "../load/client-frames.mjs";
 import { assertDelivered, FILES_RESERVED, Subscribers } from "../load/subscribers.mjs";
 import { watchCores } from "../machine.mjs";
@@ -34,6 +34,7 @@ const flags = readFlags({
   rounds: { default: "3", range: [1, 50] },
   only: { default: PUBLISHING.join(","), list: true, words: PUBLISHING },
   dist: { default: join(dirname(here), "dist") },
+  keep: KEEP,
 });
 const dist = resolve(flags.dist);
 const { subscribers: count, bytes, rate, seconds } = flags;

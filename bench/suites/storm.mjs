@@ -4,7 +4,7 @@
 //   npm run bench:storm -- --connections 12000 --rounds 5
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags, refuse } from "../command-line.mjs";
+import { KEEP, progress, readFlags, refuse } from "../command-line.mjs";
 import { generatorNote, startLives } from "../load/load-client.mjs";
 import { watchCores } from "../machine.mjs";
 import { fileLimit } from "../processes.mjs";
@@ -29,6 +29,7 @@ const flags = readFlags({
   rounds: { default: "5", range: [1, 50] },
   only: { default: NAMES.join(","), list: true, words: NAMES },
   dist: { default: join(dirname(here), "dist") },
+  keep: KEEP,
 });
 const { connections, rounds } = flags;
 const dist = resolve(flags.dist);

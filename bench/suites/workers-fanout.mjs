@@ -5,7 +5,7 @@
 //   npm run bench:workers-fanout -- --subscribers 100000 --rounds 5 --publishes 10
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { progress, readFlags } from "../command-line.mjs";
+import { KEEP, progress, readFlags } from "../command-line.mjs";
 import { PAYLOAD_BYTES_MIN, stamped } from "../load/client-frames.mjs";
 import { assertDelivered, FILES_RESERVED, Subscribers } from "../load/subscribers.mjs";
 import { cpuSeconds, watchCores } from "../machine.mjs";
@@ -32,6 +32,7 @@ const flags = readFlags({
   rounds: { default: "5", range: [1, 100] },
   publishes: { default: "10", range: [1, 1_000] },
   bytes: { default: "64", range: [PAYLOAD_BYTES_MIN, 900] },
+  keep: KEEP,
 });
 const perProcess = Math.min(fileLimit() - FILES_RESERVED, PER_PROCESS_MAX);
 

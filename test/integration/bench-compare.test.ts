@@ -127,6 +127,7 @@ describe("bench:compare", { timeout: 100_000 }, () => {
     [[".", ".", "--margin", "five"], "--margin is a percentage above 0"],
     [[".", ".", "--rounds", "2"], "--rounds is a whole number, 3 to 50"],
     [[".", ".", "--suite", "gc"], "--suite is one of micro, echo"],
+    [[".", ".", "--only", "nonsense"], "--only is some of parser"],
   ])("refuses %j with 2", async (args, text) => {
     const { code, err } = await compare(...args);
     expect(err).toContain(text);

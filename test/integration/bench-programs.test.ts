@@ -185,6 +185,17 @@ describe.skipIf(!hasCompiler)("the C programs of the benchmarks", () => {
     expect(await once(start(lives, ["--port", "1"]), "exit")).toEqual([1, null]);
   });
 
+  it.each([
+    [["--protocol", "foo"], "--protocol does not take foo"],
+    [["--source-base", "7x"], "--source-base is 0 to 200, not 7x"],
+  ])("refuses %j", async (args, text) => {
+    const client = startLives(1, ...args);
+    let said = "";
+    client.stderr!.on("data", (bytes) => (said += String(bytes)));
+    expect(await once(client, "exit")).toEqual([1, null]);
+    expect(said).toContain(text);
+  });
+
   it("the floor sends back what it was sent, however much", async () => {
     const { tcp } = await line(start(floor));
     const socket = connect({ host: "127.0.0.1", port: tcp! });

@@ -14,8 +14,12 @@ interface Read {
   readonly call: object | null;
 }
 
-function shown(call: Call | null | undefined, bytesOf: (call: Call) => Uint8Array): object | null {
-  if (call === null || call === undefined) return null;
+/** Null where the message says that it is something else: then nobody looks at its call. */
+function shown(
+  { body, call }: { readonly body?: string | undefined; readonly call?: Call | null | undefined },
+  bytesOf: (call: Call) => Uint8Array,
+): object | null {
+  if (body !== "call" || call === null || call === undefined) return null;
   const { method, timeoutMs, metadata } = call;
   return { method, timeoutMs, metadata: { ...metadata }, payload: [...bytesOf(call)] };
 }
@@ -36,7 +40,7 @@ function ours(reader: MessageReader, bytes: Uint8Array): Read | null {
     const message = reader.decode(whole, bytes.length, 2 * bytes.length);
     const payload = (call: Call): Uint8Array =>
       call.payload.length === 0 ? new Uint8Array(0) : (call.payload as Payload).copy();
-    return { id: message.id, body: message.body, call: shown(message.call, payload) };
+    return { id: message.id, body: message.body, call: shown(message, payload) };
   });
 }
 
@@ -45,7 +49,8 @@ function theirs(bytes: Uint8Array): Read | null {
     const message = holdfast.v1.ClientMessage.decode(bytes);
     const call = message.call as Call | null | undefined;
     const payload = (given: Call): Uint8Array => given.payload as Uint8Array;
-    return { id: message.id ?? 0, body: message.body, call: shown(call, payload) };
+    const { body } = message;
+    return { id: message.id ?? 0, body, call: shown({ body, call }, payload) };
   });
 }
 

@@ -48,6 +48,15 @@ describe("a result", () => {
     expect(document.discarded).toHaveLength(6);
   });
 
+  it("keeps what others disturbed where it is told to, and says so", async () => {
+    const result = new Result("echo", { json: false, out: "", keep: true });
+    const figures = { cpuPerMessage: 1 };
+    const measure = async () => ({ figures, conditions: { steal: 1, foreign: 0 }, note: "slow" });
+    await runRounds(result, { rounds: 1, sides: ["a"], load, measure });
+    expect(result.document()).toMatchObject({ passed: true, discarded: [], unmeasured: [] });
+    expect(result.rows[0]!.note).toBe("slow; disturbed: the host took 1.00 cores (at most 0.05)");
+  });
+
   it("never divides by nothing", () => {
     const result = emptyResult();
     result.add({ ...cpu, side: "a", values: [2, 4] });
