@@ -400,6 +400,7 @@ export class Generator implements ConnectionOwner, DialogueEvents {
 
   onGoAway(connection: ProbeConnection, reconnectAfterMs: number): boolean {
     if (!this.#setup.isReturning || connection.state !== STATE.HELD) return false;
+    if (connection.isReplaced) return true;
     this.#faults.moved++;
     connection.isReplaced = true;
     this.#returns.move(this.#clock.now(), connection, reconnectAfterMs);

@@ -565,7 +565,8 @@ describe("clients that come back", () => {
     const bench = await GeneratorBench.start([server.endpoint], changes, onTestFinished);
     await bench.hold(1);
     const old = server.peer;
-    old.send(frames.goAway(3000, "drain", 150));
+    // However often it is told.
+    old.send(frames.goAway(3000, "drain", 150), frames.goAway(3000, "drain", 10));
     await bench.until(() => bench.report().moved === 1);
     bench.schedule("echo", 2, 10);
     await bench.until(() => old.of("call").length === 2);
@@ -573,7 +574,7 @@ describe("clients that come back", () => {
     expect([old.of("goodbye").length, bench.report().waiting]).toEqual([0, 2]);
     for (const { id, payload } of old.of("call")) old.send(frames.result(id, payload));
     await bench.until(() => old.of("goodbye").length === 1);
-    expect(bench.report()).toMatchObject({ moved: 1, waiting: 0 });
+    expect(bench.report()).toMatchObject({ moved: 1, waiting: 0, held: 1, returning: 0 });
     expect(bench.total.counts.echo).toMatchObject({ succeeded: 2, failed: 0 });
     expect(bench.total.deathCount).toBe(0);
   });
