@@ -2,7 +2,7 @@
 // a summary. A suite that misses a target or breaks does not keep the others from running.
 //   npm run bench -- --only echo,memory --out bench/results/reference
 import { once } from "node:events";
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { progress, readFlags, refuse } from "./command-line.mjs";
@@ -52,21 +52,22 @@ function documentIn(file) {
 /** Runs a suite. It passed where it says so and ends with 0; one without a result failed. */
 async function run(suite) {
   const file = join(folder, `${suite.name}.json`);
-  // What an earlier run left is not this one's result.
-  rmSync(file, { force: true });
+  // What an earlier run left stays until there is a result of this one.
+  const part = `${file}.part`;
+  rmSync(part, { force: true });
   progress(`\n== ${suite.name}`);
   const from = performance.now();
   const nodeFlags = wordsOf(suite.nodeFlags ?? "");
   const script = join(here, "suites", suite.script);
-  const argv = [...nodeFlags, script, ...wordsOf(flagsOf(suite)), "--out", file];
+  const argv = [...nodeFlags, script, ...wordsOf(flagsOf(suite)), "--out", part];
   const child = startSuite(argv, "inherit");
   const ms = Math.max(PATIENCE_MS_MIN, PATIENCE * suite.minutes * 60_000);
   const timer = setTimeout(() => child.kill("SIGTERM"), ms);
   const [code, signal] = await once(child, "exit");
   clearTimeout(timer);
-  const document = documentIn(file);
-  // It made sure that it can write there, and has nothing to write.
-  if (document === null) rmSync(file, { force: true });
+  const document = documentIn(part);
+  if (document === null) rmSync(part, { force: true });
+  else renameSync(part, file);
   const why = document === null ? `no result, it ended with ${code ?? signal}` : missedIn(document);
   return {
     name: suite.name,

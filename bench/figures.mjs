@@ -25,6 +25,7 @@ export const FIGURES = {
   heapPerConnection: { title: "of which in V8's heap", unit: "B", better: "less" },
   resident: { title: "resident", unit: "B", better: "less" },
   wrongAnswers: { title: "wrong answers", unit: "", better: "less" },
+  unanswered: { title: "unanswered", unit: "calls", better: "less" },
   heartbeats: { title: "heartbeats sent", unit: "", better: "more" },
   idleCpuPerConnection: { title: "idle CPU", unit: "us/s", better: "less", isClaim: true },
   leftBehind: { title: "left when all have left", unit: "", better: "less" },

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus, loadavg, release, totalmem } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { fileLimit } from "./processes.mjs";
 
@@ -48,7 +48,7 @@ function packageVersion(name) {
   }
 }
 
-/** The commit that is measured; null outside of a repository. */
+/** The commit of this checkout; null outside of a repository. */
 function commit() {
   const git = (...args) => spawnSync("git", args, { cwd: root, encoding: "utf8" });
   const head = git("rev-parse", "HEAD");
@@ -58,9 +58,10 @@ function commit() {
   return `${head.stdout.trim()}${changed ? " with changes" : ""}`;
 }
 
-export function versionFacts() {
+/** @param dist the build that is measured: of another's the commit is not known */
+export function versionFacts(dist = join(root, "dist")) {
   return {
-    commit: commit(),
+    commit: resolve(dist) === join(root, "dist") ? commit() : null,
     holdfast: packageVersion(root),
     node: process.versions.node,
     v8: process.versions.v8,

@@ -1,7 +1,15 @@
 // What a suite found out, as one JSON document: `--json` prints it, `--out FILE` writes it, and the
 // table is a rendering of it. Documents of two runs can be compared by `bench:compare`, and the
 // tables of the README are made of those in results/.
-import { closeSync, existsSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { progress, refuse } from "./command-line.mjs";
 import { FIGURES } from "./figures.mjs";
@@ -29,13 +37,15 @@ export class Result {
   #startedAt = new Date();
   #startedMs = performance.now();
   #machine = machineFacts();
-  #versions = versionFacts();
+  #versions;
   /** @type {Row[]} */
   #rows = [];
   #skipped = [];
   #discarded = [];
   #unmeasured = [];
   #failures = [];
+  /** Figures of sides that were measured and are not known. */
+  #unknown = new Set();
 
   /**
    * Ends this process where `out` cannot be written: later it would cost minutes of measurement.
@@ -44,6 +54,7 @@ export class Result {
   constructor(suite, flags) {
     this.#suite = suite;
     this.#flags = flags;
+    this.#versions = versionFacts(flags.dist);
     if (flags.out !== "") openDocument(flags.out);
   }
 
@@ -90,7 +101,9 @@ export class Result {
   add({ side, load, figure, values, target = null, isMet, note = "" }) {
     const { unit, better, isClaim = false } = FIGURES[figure];
     const known = values.filter((value) => value !== null);
+    if (!known.every(Number.isFinite)) throw new Error(`${side}: ${figure} is ${values}`);
     if (known.length === 0) {
+      this.#unknown.add(keyOf(side, load, figure));
       if (target !== null) this.fail(`${side}: ${FIGURES[figure].title} is not known`);
       return;
     }
@@ -107,28 +120,32 @@ export class Result {
    * same machine, so the ratio is the median of theirs. Without rows of both nothing happens; with
    * rows of both and no round in common, a target fails the run.
    * @param {{side: string, against: string, load: Load, figure: string, target?: Target | null,
-   *   isMet?: boolean}} pair isMet: as in add()
+   *   isMet?: boolean, roundsMin?: number}} pair isMet: as in add(); roundsMin: a target is judged
+   *   by so many rounds at least
    */
-  compare({ side, against, load, figure, target = null, isMet }) {
+  compare({ side, against, load, figure, target = null, isMet, roundsMin = 1 }) {
     const own = this.#find(side, load, figure);
     const other = this.#find(against, load, figure);
-    if (own === undefined || other === undefined) return;
-    const values = ratiosByRound(own.values, other.values);
-    const known = values.filter((value) => value !== null);
-    if (known.length === 0) {
-      if (target !== null) this.fail(`${side} beside ${against}: no round has both`);
+    if (own === undefined || other === undefined) {
+      const isUnknown = [side, against].some((one) => this.#unknown.has(keyOf(one, load, figure)));
+      if (isUnknown && target !== null) this.fail(`${side} beside ${against}: not known`);
       return;
     }
+    const values = ratiosByRound(own.values, other.values);
+    const known = values.filter((value) => value !== null);
+    if (known.length < roundsMin && target !== null) {
+      const rounds = `${known.length} rounds have both, ${roundsMin} are needed`;
+      this.fail(`${side} beside ${against}: ${rounds}`);
+    }
+    if (known.length === 0) return;
     const figures = spread(known);
     const passed = target === null ? null : (isMet ?? isWithin(figures.median, target));
     own.ratios.push({ against, values, ...figures, target, passed });
   }
 
   #find(side, load, figure) {
-    const key = JSON.stringify(load);
-    return this.#rows.find(
-      (row) => row.side === side && row.figure === figure && JSON.stringify(row.load) === key,
-    );
+    const key = keyOf(side, load, figure);
+    return this.#rows.find((row) => keyOf(row.side, row.load, row.figure) === key);
   }
 
   document() {
@@ -176,10 +193,17 @@ export function makeFolder(folder) {
 function openDocument(file) {
   try {
     makeFolder(dirname(file));
+    const isNew = !existsSync(file);
     closeSync(openSync(file, "a"));
+    if (isNew) process.once("exit", () => forgetIfEmpty(file));
   } catch (error) {
     refuse(`--out ${file} cannot be written (${error.code})`);
   }
+}
+
+/** It was to have a result, and this process ends without one. */
+function forgetIfEmpty(file) {
+  if (statSync(file, { throwIfNoEntry: false })?.size === 0) rmSync(file);
 }
 
 function writeDocument(file, document) {
@@ -190,6 +214,10 @@ function writeDocument(file, document) {
   }
 }
 
-function isWithin(value, { min = -Infinity, max = Infinity }) {
+function keyOf(side, load, figure) {
+  return JSON.stringify([side, load, figure]);
+}
+
+export function isWithin(value, { min = -Infinity, max = Infinity }) {
   return value >= min && value <= max;
 }

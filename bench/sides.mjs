@@ -89,11 +89,13 @@ export const PAIRS = Object.entries(BESIDE).flatMap(([side, others]) =>
  * Adds the ratios of all pairs of which both were measured under this load.
  * @param {import("./result.mjs").Result} result
  * @param {{side: string, against: string, max: number}[]} targets of some of the pairs
+ * @param {number} roundsMin of which a target is judged
  */
-export function comparePairs(result, load, figure, targets = []) {
+export function comparePairs(result, load, figure, targets = [], roundsMin = 1) {
   for (const pair of PAIRS) {
-    const target = targets.find((one) => isSamePair(one, pair));
-    result.compare({ ...pair, load, figure, target: target ? { max: target.max } : null });
+    const found = targets.find((one) => isSamePair(one, pair));
+    const target = found === undefined ? null : { max: found.max };
+    result.compare({ ...pair, load, figure, target, roundsMin });
   }
   const stray = targets.find((one) => !PAIRS.some((pair) => isSamePair(one, pair)));
   // It would never be judged.

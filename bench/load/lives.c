@@ -139,7 +139,7 @@ static void unexpected(int slot, const char *what) {
 
 // A message of a server that greets. @returns false where it is not one
 static bool greeted(int slot, const uint8_t *bytes, size_t length) {
-  if (options.protocol == SOCKET_IO && bytes[0] == '0') {
+  if (options.protocol == SOCKET_IO && length > 0 && bytes[0] == '0') {
     tell(slot, hello, hello_bytes, GREETING);
     return true;
   }

@@ -26,6 +26,8 @@ enum phase { CONNECTING, UPGRADING, GREETING, LISTENING, STALLED, LOST };
 struct connection {
   int fd;
   uint32_t answers;
+  // Messages since the last command's end.
+  uint32_t got;
   // Bytes of a piece that are neither looked at nor kept, and of the WebSocket message around it.
   size_t skip, inside;
   // The beginning of a piece that was cut, and how much of it there is.
@@ -55,8 +57,9 @@ static struct {
 #define COMMANDS (CONNECTIONS_MAX + 1)
 static struct connection connections[CONNECTIONS_MAX + 1];
 static int epoll_fd, begun, opening, listening, stalled, lost, stalled_lost;
-static uint64_t received, gaps;
-static int64_t last_ns;
+// Wrong is a message that does not say when it was sent, or, where one is sent at a time, another.
+static uint64_t received, gaps, wrong;
+static int64_t last_ns, only_ns;
 static uint64_t delay_max;
 static bool has_command;
 // In which it only looked whether something had come, instead of sleeping.
@@ -146,7 +149,9 @@ static void take_message(int slot, int64_t sent_ns, bool is_answer) {
   // After a signal that it stops reading, what came in the same read is dropped.
   if (connection->phase != LISTENING) return;
   received++;
+  connection->got++;
   last_ns = now_ns();
+  if (sent_ns < 0 || (only_ns > 0 && sent_ns != only_ns)) wrong++;
   if (sent_ns < 0) return;
   uint64_t delay = last_ns > sent_ns ? (uint64_t)(last_ns - sent_ns) : 0;
   latency_add((uint32_t)(delay / NS_PER_TICK));

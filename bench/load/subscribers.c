@@ -65,6 +65,18 @@ static double median_last_ms(void) {
   return run.last_ms[count / 2];
 }
 
+// Of those who read, how many did not have as many messages as each was to have.
+static int uneven(void) {
+  int count = 0;
+  uint64_t each = listening == 0 ? 0 : run.expected / (uint64_t)listening;
+  for (int slot = 0; slot < begun; slot++) {
+    struct connection *connection = &connections[slot];
+    count += connection->phase == LISTENING && run.expected > 0 && connection->got != each;
+    connection->got = 0;
+  }
+  return count;
+}
+
 static void report(int64_t began_ns, double cpu_micros) {
   printf("{\"open\":%d,\"stalled\":%d,\"lost\":%d,\"stalledLost\":%d,\"gaps\":%llu,", listening,
          stalled, lost, stalled_lost, (unsigned long long)gaps);
@@ -74,6 +86,7 @@ static void report(int64_t began_ns, double cpu_micros) {
   printf("\"seconds\":%.6f,\"cpuMicros\":%.0f,\"p50\":%.4f,\"p99\":%.4f,\"max\":%.4f,",
          (double)(now_ns() - began_ns) / 1e9, cpu_micros, latency_at(0.5), latency_at(0.99),
          (double)delay_max / 1e6);
+  printf("\"uneven\":%d,\"wrong\":%llu,", uneven(), (unsigned long long)wrong);
   // Where others took its core, what it spent cannot be told from how long it looked.
   double own = own_cpu_micros() - run.generator_micros - (double)spun_ns / 1e3;
   if (own > 0) printf("\"generatorMicros\":%.0f,", own);
@@ -81,7 +94,8 @@ static void report(int64_t began_ns, double cpu_micros) {
   printf("\"lastMs\":%.4f,\"lateMs\":%.4f}\n", median_last_ms(), (double)run.late_ns / 1e6);
   fflush(stdout);
   // The next command counts from here.
-  received = gaps = delay_max = latency_count = 0;
+  received = gaps = wrong = delay_max = latency_count = 0;
+  only_ns = 0;
   memset(latencies, 0, sizeof latencies);
   memset(&run, 0, sizeof run);
 }
@@ -103,10 +117,10 @@ static void open_more(int count) {
   if (count < 0 || begun + count > CONNECTIONS_MAX) die("at most %d connections", CONNECTIONS_MAX);
   int target = begun + count;
   int64_t moved_at = now_ns();
-  for (int before = -1; begun < target || opening > 0; before = opening) {
+  for (int before = -1; begun < target || opening > 0; before = listening + stalled) {
     while (begun < target && opening < OPENING_MAX) begin(begun++);
     turn(100);
-    if (opening != before) moved_at = now_ns();
+    if (listening + stalled != before) moved_at = now_ns();
     if (now_ns() - moved_at > STUCK_NS_MAX) die("%d connections do not get ready", opening);
   }
 }
@@ -141,6 +155,7 @@ static void publish_in_turn(double seconds, uint64_t least) {
   int64_t began_ns = now_ns(), until_ns = began_ns + (int64_t)(seconds * 1e9);
   while (now_ns() < until_ns || run.publishes < least) {
     int64_t sent_ns = now_ns();
+    only_ns = sent_ns;
     publish(sent_ns);
     await_messages(run.expected, 0);
     if (received != run.expected) break;

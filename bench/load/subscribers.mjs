@@ -13,10 +13,11 @@ export const FILES_RESERVED = 100;
 /**
  * What each command is answered with: `open`, `stalled`, `lost` and `stalledLost` connections, and
  * of what was published since the last answer `publishes`, `expected` and `received` messages,
- * `gaps`, `seconds`, CPU time of the server (`cpuMicros`) and of this program (`generatorMicros`,
- * without the turns in which it only looked; null: they cannot be told apart); in milliseconds the
- * delay of all messages (`p50`, `p99`, `max`), of the median publish's last one (`lastMs`), and of
- * publishing itself (`lateMs`).
+ * `gaps`, subscribers that had more or fewer of them than there were (`uneven`), messages that
+ * were others (`wrong`), `seconds`, CPU time of the server (`cpuMicros`) and of this program
+ * (`generatorMicros`, without the turns in which it only looked; null: they cannot be told apart);
+ * in milliseconds the delay of all messages (`p50`, `p99`, `max`), of the median publish's last one
+ * (`lastMs`), and of publishing itself (`lateMs`).
  * @typedef {Record<string, number>} Answer
  */
 export class Subscribers {
@@ -74,9 +75,12 @@ export class Subscribers {
   }
 }
 
-/** Throws where a delivery is missing or a connection was lost: then no figure counts. */
-export function assertDelivered(name, { received, expected, publishes, lost, gaps }) {
-  if (received === expected && publishes > 0 && lost === 0 && gaps === 0) return;
+/** Throws where a delivery is missing or wrong or a connection lost: then no figure counts. */
+export function assertDelivered(name, answer) {
+  const { received, expected, publishes, lost, gaps, uneven, wrong } = answer;
+  const isRight = lost === 0 && gaps === 0 && uneven === 0 && wrong === 0;
+  if (received === expected && publishes > 0 && isRight) return;
   const what = `${received} of ${expected} deliveries of ${publishes} publishes`;
-  throw new Error(`${name}: ${what}, ${lost} connections lost, ${gaps} gaps`);
+  const others = `${uneven} subscribers with more or fewer, ${wrong} other messages`;
+  throw new Error(`${name}: ${what}, ${others}, ${lost} connections lost, ${gaps} gaps`);
 }

@@ -88,7 +88,7 @@ async function run(load) {
   }
   const { rounds } = flags;
   await runRounds(result, { rounds, sides, load, measure: (name) => measure(name, load) });
-  comparePairs(result, load, "cpuPerMessage", targetsOf(load));
+  comparePairs(result, load, "cpuPerMessage", targetsOf(load), ROUNDS_JUDGED);
 }
 
 for (const bytes of flags.bytes) {

@@ -26,6 +26,7 @@ function figuresOf({ latencies, operations, generator, server }) {
   const figures = {
     scheduledPerSecond: echo.intendedPerSecond,
     messagesPerSecond: echo.achievedPerSecond,
+    unanswered: echo.scheduled - echo.succeeded,
     latenessP50: lateness.p50,
     latenessP99: lateness.p99,
     serviceP50: service.p50,
@@ -38,6 +39,7 @@ function figuresOf({ latencies, operations, generator, server }) {
   };
   const targets = {
     messagesPerSecond: { min: flags.rate * 0.99 },
+    unanswered: { max: 0 },
     ...(flags.seconds < SECONDS_JUDGED
       ? {}
       : { latenessP99: { max: LATENESS_MS_MAX }, generatorLoop: { max: LOOP_PERCENT_MAX } }),

@@ -62,6 +62,6 @@ async function measure(name) {
 const load = { connections };
 await runRounds(result, { rounds, sides, load, measure });
 const isJudged = rounds >= ROUNDS_JUDGED && connections >= CONNECTIONS_JUDGED;
-comparePairs(result, load, "cpuPerConnect", isJudged ? TARGETS : []);
+comparePairs(result, load, "cpuPerConnect", isJudged ? TARGETS : [], ROUNDS_JUDGED);
 progress("");
 result.finish();

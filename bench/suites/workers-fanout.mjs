@@ -73,7 +73,7 @@ class SubscriberProcesses {
     const sum = (name) => answers.reduce((total, answer) => total + answer[name], 0);
     return {
       ...{ received: sum("received"), expected: sum("expected"), lost: sum("lost") },
-      ...{ gaps: sum("gaps"), publishes: 1 },
+      ...{ gaps: sum("gaps"), uneven: sum("uneven"), wrong: sum("wrong"), publishes: 1 },
       lastNs: Math.max(...answers.map(({ lastNs }) => lastNs)),
       p99: Math.max(...answers.map(({ p99 }) => p99)),
     };

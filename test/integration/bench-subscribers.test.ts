@@ -329,6 +329,44 @@ describe.skipIf(!hasCompiler)("the subscribers of the benchmarks", () => {
     expect(await client.ask("publish 5 1")).toMatchObject({ received: 0, expected: 2, lost: 1 });
   });
 
+  it("notices that one has everybody's messages, though their number is right", async () => {
+    const { port, sockets } = await serve((socket) => {
+      socket.on("data", (bytes) => {
+        for (let count = 1; count < sockets.length; count++) sockets[0]!.write(bytes);
+      });
+    });
+    const client = new Client({ ...RAW, port });
+    await client.ask("open 3");
+    const answer = await client.ask("publish 0 4");
+    expect(answer).toMatchObject({ received: 12, expected: 12, uneven: 3, wrong: 0 });
+    // What is counted begins anew.
+    expect(await client.ask("stat")).toMatchObject({ uneven: 0, wrong: 0 });
+  });
+
+  it.each([
+    ["nothing that was sent", "x".repeat(64)],
+    ["what was sent another time", `T=${"1".repeat(16)}`.padEnd(64, "x")],
+  ])("notices messages that say %s", async (_, text) => {
+    const { port, sockets } = await serve((socket) => {
+      socket.on("data", () => {
+        for (const other of sockets) if (other !== socket) other.write(text);
+      });
+    });
+    const client = new Client({ ...RAW, port });
+    await client.ask("open 2");
+    const answer = await client.ask("publish 0 1");
+    expect(answer).toMatchObject({ received: 2, expected: 2, uneven: 0, wrong: 2 });
+  });
+
+  it("tells what it cost itself, where that can be told", async () => {
+    const client = new Client({ ...RAW, port: await serveRaw() });
+    await client.ask("open 2");
+    const { generatorMicros, seconds } = await client.ask("publish 0.1 10");
+    if (generatorMicros === null) return;
+    expect(generatorMicros).toBeGreaterThan(0);
+    expect(generatorMicros).toBeLessThan(seconds! * 1e6);
+  });
+
   it("says what is missing where a message does not come", async () => {
     const client = new Client({ ...RAW, port: await serveRaw((index) => index === 1) });
     await client.ask("open 3");

@@ -75,8 +75,37 @@ describe("a result", () => {
     result.add({ ...cpu, side: "c", values: [null], target: { max: 2 } });
     expect(result.document()).toMatchObject({
       passed: false,
-      failures: ["a beside b: no round has both", "c: CPU per message is not known"],
+      failures: ["a beside b: 0 rounds have both, 1 are needed", "c: CPU per message is not known"],
     });
+  });
+
+  it("has not passed where fewer rounds are left than a target asks for", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [1, null, null] });
+    result.add({ ...cpu, side: "b", values: [2, 2, 2] });
+    result.compare({ ...cpu, side: "a", against: "b", target: { max: 1 }, roundsMin: 3 });
+    const failures = ["a beside b: 1 rounds have both, 3 are needed"];
+    expect(result.document()).toMatchObject({ passed: false, failures });
+  });
+
+  it("has not passed where a target is about a figure that is not known", () => {
+    const result = emptyResult();
+    result.add({ ...cpu, side: "a", values: [null, null] });
+    result.add({ ...cpu, side: "b", values: [1, 2] });
+    result.compare({ ...cpu, side: "a", against: "b" });
+    expect(result.document().passed).toBe(true);
+    result.compare({ ...cpu, side: "a", against: "b", target: { max: 1 } });
+    expect(result.document()).toMatchObject({ failures: ["a beside b: not known"] });
+    // Nobody asked for that one.
+    result.compare({ ...cpu, side: "b", against: "c", target: { max: 1 } });
+    expect(result.document().failures).toHaveLength(1);
+  });
+
+  it.each([NaN, Infinity, undefined])("does not take %s for a figure", (value) => {
+    const add = (): void => {
+      emptyResult().add({ ...cpu, side: "a", values: [1, value as number] });
+    };
+    expect(add).toThrow("a: cpuPerMessage is 1,");
   });
 
   it("has not passed where the suite says so, and the table says why", () => {
