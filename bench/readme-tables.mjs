@@ -161,9 +161,12 @@ function ratioCell(column, documents, side, against) {
   if (own === undefined || other === undefined) return "";
   const ratios = ratiosByRound(own.values, other.values).filter((ratio) => ratio !== null);
   if (ratios.length === 0) return "";
-  const { median } = spread(ratios);
+  const { median, min, max } = spread(ratios);
+  const shownRatio = `${median.toFixed(2)}x`;
+  // Rounds that disagree about who is ahead say that neither is.
+  if (ratios.length > 1 && min <= 1 && max >= 1) return `${shownRatio}, the same`;
   const isBehind = own.better === "less" ? median > 1 : median < 1;
-  return isBehind ? `${median.toFixed(2)}x, behind` : `**${median.toFixed(2)}x**`;
+  return isBehind ? `${shownRatio}, behind` : `**${shownRatio}**`;
 }
 
 /** The command of each result, and what it ran on: a list. */
