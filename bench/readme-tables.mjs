@@ -173,9 +173,7 @@ function ratioCell(column, documents, side, against) {
 function sources(names, documents) {
   return names.map((name) => {
     const { suite, argv, startedAt, machine, versions } = documents[name];
-    const out = argv.indexOf("--out");
-    const kept = out === -1 ? argv : argv.toSpliced(out, 2);
-    const flags = kept.map((word) => (/^[\w.,:%=-]+$/.test(word) ? word : `"${word}"`));
+    const flags = argv.map((word) => (/^[\w.,:%=-]+$/.test(word) ? word : `"${word}"`));
     const script = suite === "capacity" ? suite : `bench:${suite}`;
     const command = [`npm run ${script}`, ...(flags.length === 0 ? [] : ["--", ...flags])];
     // The hash's beginning; that something was changed is said.

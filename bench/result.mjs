@@ -153,7 +153,7 @@ export class Result {
     return {
       schema: RESULT_SCHEMA,
       suite: this.#suite,
-      argv: process.argv.slice(2),
+      argv: argvWithoutOut(),
       startedAt: this.#startedAt.toISOString(),
       seconds: Math.round((performance.now() - this.#startedMs) / 1_000),
       // Without a row nothing was shown, and without a side not all that was asked for.
@@ -180,6 +180,13 @@ export class Result {
     if (out !== "") writeDocument(out, document);
     process.exit(document.passed ? 0 : 1);
   }
+}
+
+/** Where the result went says nothing of how it came about. */
+function argvWithoutOut() {
+  const argv = process.argv.slice(2);
+  const out = argv.indexOf("--out");
+  return out === -1 ? argv : argv.toSpliced(out, 2);
 }
 
 /** Step by step: where the system refuses with ENOENT, `recursive` would try for ever. */

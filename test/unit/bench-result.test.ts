@@ -1,6 +1,6 @@
 // What the benchmarks say of their measurements: medians, ratios of pairs, targets and verdicts;
 // the rule by which one build is called slower; and the tables that are made of it all.
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { readdirSync } from "node:fs";
 import { TABLES, withTables } from "../../bench/readme-tables.mjs";
 import { judge } from "../../bench/regression.mjs";
@@ -243,13 +243,25 @@ function echoDocument(): ReturnType<Result["document"]> {
   result.add({ ...cpu, side: "holdfast websocket", values: [6, 6.1, 5.9] });
   return {
     ...result.document(),
-    argv: ["--rounds", "3", "--out", "somewhere/echo.json", "--only", "tcp-epoll bare,ws"],
+    argv: ["--rounds", "3", "--only", "tcp-epoll bare,ws"],
     startedAt: "2026-11-21T20:00:00.000Z",
   };
 }
 
 const page = (name: string): string =>
   `before\n<!-- figures: ${name} -->\n\noutdated\n\n<!-- /figures -->\nafter\n`;
+
+describe("a result's command line", () => {
+  const given = process.argv;
+  afterEach(() => {
+    process.argv = given;
+  });
+
+  it("does not tell where the result went", () => {
+    process.argv = ["node", "echo.mjs", "--rounds", "3", "--out", "some/where.json", "--json"];
+    expect(emptyResult().document().argv).toEqual(["--rounds", "3", "--json"]);
+  });
+});
 
 describe("the tables of a page", () => {
   it("have a row for every side, and its ratio by pairs, behind in words where it is", () => {
@@ -265,7 +277,7 @@ describe("the tables of a page", () => {
     expect(text).toContain("Not in the reference run: memory, storm, fanout.");
   });
 
-  it("tell their command, without where the result went, the date and the machine", () => {
+  it("tell their command, the date and the machine", () => {
     const text = withTables(page("echo.cpuPerMessage"), { echo: echoDocument() });
     expect(text).toContain(
       '- `npm run bench:echo -- --rounds 3 --only "tcp-epoll bare,ws"`: 2026-11-21, commit ',
