@@ -3,6 +3,7 @@
 
 import { HoldfastError } from "../base/errors.ts";
 import { compareBaseline, readBaseline } from "./baseline.ts";
+import { drain } from "./drain.ts";
 import { levelLimit, unreachableLimit } from "./level-limit.ts";
 import { loadSentence } from "./load-sentence.ts";
 import type { LoadOptions } from "./probe-options.ts";
@@ -17,8 +18,8 @@ import {
   type StageVerdict,
   type ThresholdResult,
 } from "./report.ts";
-import { LEAD_MS, Run, type RunContext, RunEnded, type Stage, TIMEOUT_SLACK_MS } from "./run.ts";
-import { assembleReport } from "./run-report.ts";
+import { LEAD_MS, Run, type RunContext, RunEnded, type Stage } from "./run.ts";
+import { assembleReport, faultFigures } from "./run-report.ts";
 import type { Second } from "./run-tally.ts";
 import type { RateSegment } from "./schedule.ts";
 import { formatCount, formatDuration, formatRate } from "./quantity.ts";
@@ -29,8 +30,6 @@ import { judge, type Sample, type Threshold } from "./threshold.ts";
 const OPERATIONS_PER_GENERATOR = 60_000;
 /** Connections that fail before the load begins, as a share of those wanted: more, and it ends. */
 const MISSING_SHARE_MAX = 0.01;
-/** Events that are still under way when publishing ends have come after this. */
-const DELIVERY_MS = 1_000;
 
 export async function runLoad(options: LoadOptions, context: RunContext): Promise<Report> {
   const before = options.baselineFile === null ? null : readBaseline(options.baselineFile);
@@ -154,7 +153,7 @@ class LoadRun {
       fromMs = endMs;
       if (this.#ended !== "") break;
     }
-    await this.#drain(stage);
+    await drain(run, (isDone) => this.#within(stage, isDone));
     await run.endStage();
     this.#endLoad(stage);
   }
@@ -162,29 +161,6 @@ class LoadRun {
   #endLoad(stage: Stage): void {
     const isShort = this.#run.accountedFor < stage.intended * (1 - MISSING_SHARE_MAX);
     this.#endStage(stage, isShort ? "wall" : "ok");
-  }
-
-  /** Answers and events that are under way come in; what did not come by then is missed. */
-  async #drain(stage: Stage): Promise<void> {
-    const run = this.#run;
-    run.generators.halt("echo");
-    run.generators.halt("publish");
-    run.generators.halt("churn");
-    const { operationTimeoutMs, connectTimeoutMs, traffic } = this.#options;
-    const { clock } = run.context;
-    const timeoutMs = Math.max(operationTimeoutMs, run.connecting === 0 ? 0 : connectTimeoutMs);
-    const waitMs = timeoutMs + TIMEOUT_SLACK_MS;
-    let since = clock.now();
-    run.phase("draining", operationTimeoutMs);
-    await this.#within(
-      stage,
-      () => run.operationsUnderWay + run.connecting === 0 || clock.now() - since > waitMs,
-    );
-    if (traffic !== "publish") return;
-    since = clock.now();
-    await this.#within(stage, () => clock.now() - since >= DELIVERY_MS);
-    const published = run.generators.states.map((state) => state?.published ?? []);
-    run.generators.tellAll({ type: "settle", published });
   }
 
   /** Waits; what interrupts it ends the stage with what there is. */
@@ -309,13 +285,7 @@ class LoadRun {
   #faults(): FaultFigures | null {
     const { slowReader, halfOpen, churnPerSecond } = this.#options.faults;
     if (slowReader + halfOpen + churnPerSecond === 0) return null;
-    const { generators } = this.#run;
-    return {
-      slowReaders: generators.sum((state) => state.slowReaders),
-      halfOpen: generators.sum((state) => state.halfOpen),
-      ended: generators.sum((state) => state.faultyEnded),
-      churned: generators.sum((state) => state.churned),
-    };
+    return faultFigures(this.#run);
   }
 
   #limit(): Limit | null {

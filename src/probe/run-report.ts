@@ -2,6 +2,7 @@
 
 import type { HistogramPairs, LatencyHistogram } from "./histogram.ts";
 import {
+  type FaultFigures,
   type LatencyName,
   REPORT_SCHEMA,
   type Report,
@@ -33,6 +34,16 @@ export function assembleReport(run: Run, verdict: Verdict): Report {
     deaths: deathCounts(run.total.deaths),
     server: serverSummary(run, verdict.stages),
     memory: memorySummary(run.memoryBefore, steadyStages(verdict.stages)),
+  };
+}
+
+/** What was done to connections on purpose. */
+export function faultFigures({ generators }: Run): FaultFigures {
+  return {
+    slowReaders: generators.sum((state) => state.slowReaders),
+    halfOpen: generators.sum((state) => state.halfOpen),
+    ended: generators.sum((state) => state.faultyEnded),
+    churned: generators.sum((state) => state.churned),
   };
 }
 

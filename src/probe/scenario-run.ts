@@ -1,6 +1,7 @@
 // One scenario: a run of the probe whose stages are the scenario's phases, each judged by its own
 // objectives. Between phases everything that was asked is answered, so that each has its own.
 
+import { drain } from "./drain.ts";
 import type { Faults } from "./generator-messages.ts";
 import type { ProbeOptions } from "./probe-options.ts";
 import { formatCount, formatDuration } from "./quantity.ts";
@@ -13,8 +14,8 @@ import {
   type StageVerdict,
   type ThresholdResult,
 } from "./report.ts";
-import { LEAD_MS, Run, type RunContext, RunEnded, type Stage, TIMEOUT_SLACK_MS } from "./run.ts";
-import { assembleReport } from "./run-report.ts";
+import { LEAD_MS, Run, type RunContext, RunEnded, type Stage } from "./run.ts";
+import { assembleReport, faultFigures } from "./run-report.ts";
 import { failureCounts } from "./run-tally.ts";
 import { planText } from "./scenario-plan.ts";
 import type { ObjectiveResult, ScenarioResult, ScenarioVerdict } from "./scenario-report.ts";
@@ -46,8 +47,6 @@ export interface ScenarioOptions extends ProbeOptions {
   readonly control: ServerControl | null;
 }
 
-/** Events that are still under way when publishing ends have come after this. */
-const DELIVERY_MS = 1_000;
 /** A schedule without an end, which is ended by hand. */
 const ENDLESS_MS = 3_600_000;
 
@@ -180,7 +179,7 @@ class ScenarioRun {
     await this.#within(stage, phase, () => run.context.clock.now() >= startAtMs + durationMs);
     stage.operateMs = durationMs;
     stage.connectMs = durationMs;
-    await this.#drain(stage, phase);
+    await drain(run, (isDone) => this.#within(stage, phase, isDone));
     if (faults.slowReader > 0) this.#seeBacklog(stage, phase);
     return await this.#end(stage, phase);
   }
@@ -225,7 +224,7 @@ class ScenarioRun {
     const text = fault === "crash" ? "serves again" : "all workers new";
     this.#timed(phase, text, isOver() ? stage.operateMs : null, withinMs);
     // After a crash clients are about to come back: that is the next phase's.
-    if (phase.perSecond > 0) await this.#drain(stage, phase);
+    if (phase.perSecond > 0) await drain(run, (isDone) => this.#within(stage, phase, isDone));
     return await this.#end(stage, phase);
   }
 
@@ -270,27 +269,6 @@ class ScenarioRun {
     if (traffic === "none" || perSecond === 0) return;
     const segments = constant(durationMs, perSecond);
     this.#run.schedule({ kind: traffic, arrival: "constant", segments, startAtMs });
-  }
-
-  /** Nothing more is due; what is under way ends, in its phase. */
-  async #drain(stage: Stage, phase: Phase): Promise<void> {
-    const run = this.#run;
-    const { clock } = run.context;
-    for (const kind of ["echo", "publish", "churn"] as const) run.generators.halt(kind);
-    const { operationTimeoutMs, connectTimeoutMs } = this.#options;
-    const waitMs = Math.max(operationTimeoutMs, connectTimeoutMs) + TIMEOUT_SLACK_MS;
-    let since = clock.now();
-    run.phase("draining", null);
-    await this.#within(
-      stage,
-      phase,
-      () => run.operationsUnderWay + run.connecting === 0 || clock.now() - since > waitMs,
-    );
-    if (this.#scenario.traffic !== "publish") return;
-    since = clock.now();
-    await this.#within(stage, phase, () => clock.now() - since >= DELIVERY_MS);
-    const published = run.generators.states.map((state) => state?.published ?? []);
-    run.generators.tellAll({ type: "settle", published });
   }
 
   // Stages.
@@ -395,13 +373,7 @@ class ScenarioRun {
   }
 
   #faults(): FaultFigures | null {
-    const { generators } = this.#run;
-    const figures = {
-      slowReaders: generators.sum((state) => state.slowReaders),
-      halfOpen: generators.sum((state) => state.halfOpen),
-      ended: generators.sum((state) => state.faultyEnded),
-      churned: generators.sum((state) => state.churned),
-    };
+    const figures = faultFigures(this.#run);
     return Object.values(figures).some((count) => count > 0) ? figures : null;
   }
 }
